@@ -1,0 +1,1 @@
+//! Cases with a real VM and the real binary; see `tests/tests`.

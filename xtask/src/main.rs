@@ -1,0 +1,22 @@
+//! Development commands: `cargo xtask generate`, and more as they are needed.
+
+mod generate;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Roost's development commands")]
+enum Command {
+    /// Writes the Rust side of the protocols anew from their .proto files
+    Generate {
+        /// Change nothing; fail when something is not current
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Generate { check } => generate::run(check),
+    }
+}
