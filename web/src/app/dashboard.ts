@@ -1,0 +1,6 @@
+// Entry of the dashboard page.
+import { mount } from 'svelte'
+import Dashboard from '../pages/Dashboard.svelte'
+
+const target = document.getElementById('app')
+if (target) mount(Dashboard, { target })
