@@ -1,0 +1,64 @@
+# The default environment: a Debian root on one ext4 disk image, immutable, named by its hash. Sourced by build.sh.
+
+readonly BASE_SIZE=16G
+readonly BASE_UUID=6f4e9d2a-3c5b-4d7e-8f10-726f6f737431
+# What makes the file system: the guest release's own tools, so that every host writes the same bytes.
+readonly MKFS_PACKAGES=(e2fsprogs libext2fs2t64 libcom-err2 libblkid1 libuuid1 libarchive13t64 libacl1 libbz2-1.0
+  liblz4-1 liblzma5 libnettle8t64 libxml2 libzstd1 zlib1g libc6)
+
+base_packages() { sed 's/#.*//' "$IMAGES_SOURCE/packages.txt" | grep . | LC_ALL=C sort -u; }
+
+base_key() {
+  content_key "$IMAGES_SOURCE"/{base.sh,base-customize.sh,lib.sh,packages.txt} "$(tree_key "$IMAGES_SOURCE/rootfs")" \
+    "$GUEST_SUITE" "$GUEST_ARCH" "$BASE_SIZE" "$(cat "$1/package")"
+}
+
+# Runs mmdebstrap so that what it mounts for the packages' scripts is seen by nobody else.
+debstrap() {
+  if [[ $(id -u) != 0 ]]; then
+    mmdebstrap --mode=unshare "$@"
+  elif unshare --mount true 2>/dev/null; then
+    unshare --mount --propagation private mmdebstrap --mode=root "$@"
+  else
+    mmdebstrap --mode=root "$@"
+  fi
+}
+
+# Fills the last folder named with base.ext4 and packages (NAME VERSION of all that is in it).
+build_base() {
+  local kernel=$1 folder=$2 state=$2/apt option
+  local -a options=()
+  timed "package lists of $GUEST_SUITE" guest_apt_prepare "$state"
+  SOURCE_DATE_EPOCH=$(release_epoch "$state/lists")
+  export SOURCE_DATE_EPOCH
+  while read -r option; do
+    options+=("--aptopt=$option")
+  done < <(guest_apt_options)
+  timed "Debian $GUEST_SUITE with $(base_packages | wc -l) packages" debstrap \
+    --variant=minbase --architectures="$GUEST_ARCH" --format=tar --keyring="$GUEST_KEYRING" \
+    --include="$(base_packages | paste -sd,)" "${options[@]}" \
+    --aptopt='Acquire::Languages "none"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/locale/locale.alias' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    --customize-hook='mkdir -p "$1/added/modules" "$1/added/rootfs"' \
+    --customize-hook="sync-in '$kernel/modules' /added/modules" \
+    --customize-hook="sync-in '$IMAGES_SOURCE/rootfs' /added/rootfs" \
+    --customize-hook="'$IMAGES_SOURCE/base-customize.sh' \"\$1\" '$(cat "$kernel/version")'" \
+    --customize-hook="download /packages '$folder/packages'" --customize-hook='rm "$1/packages"' \
+    --quiet "$GUEST_SUITE" "$folder/root.tar" "$state/sources.list"
+  timed "ext4 image" make_ext4 "$state" "$folder"
+  rm -rf "$state" "$folder/root.tar" "$folder/mkfs"
+}
+
+make_ext4() {
+  local state=$1 folder=$2 tools=$2/mkfs libraries
+  extract_packages "$state" "$tools" "${MKFS_PACKAGES[@]}"
+  libraries=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu
+  # Tables are written out now (as holes of a sparse file), so that no guest's kernel does it behind its user's back.
+  E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH MKE2FS_CONFIG="$tools/etc/mke2fs.conf" \
+    "$(find "$tools" -name 'ld-linux-x86-64.so.2' | head -n 1)" --library-path "$libraries" \
+    "$(find "$tools" -name mke2fs | head -n 1)" -q -t ext4 -b 4096 -I 256 -i 16384 -m 2 -J size=32 -L roost-root \
+    -U "$BASE_UUID" -E "hash_seed=$BASE_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
+    -d "$folder/root.tar" "$folder/base.ext4" "$BASE_SIZE"
+}
