@@ -1,0 +1,17 @@
+//! The internal contract among control plane, hosts and gateways.
+//!
+//! Knows no VMM, no database and no HTTP. In `roost up` all three live in one process and call each other
+//! through these traits; every argument and answer is serialisable, so that a fleet can put a wire between.
+//!
+//! - [`host`]: what the control plane asks of a host, and what a host reports.
+//! - [`control`]: what hosts and gateways ask of the control plane.
+//! - [`ticket`]: signed proof of who may reach which workspace, checked by gateways without a look-up.
+//!
+//! Tested here: tickets. The traits are tested where they are implemented.
+
+pub mod control;
+pub mod host;
+pub mod ticket;
+
+/// A future that can be sent among threads and behind a trait object.
+pub type Later<'a, T> = futures::future::BoxFuture<'a, T>;
