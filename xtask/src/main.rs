@@ -1,6 +1,10 @@
 //! Development commands: `cargo xtask generate`, and more as they are needed.
 
+#[cfg(test)]
+mod arrows;
 mod generate;
+#[cfg(test)]
+mod tidy;
 
 use clap::Parser;
 
