@@ -9,7 +9,7 @@ readonly MKFS_PACKAGES=(e2fsprogs libext2fs2t64 libcom-err2 libblkid1 libuuid1 l
 base_packages() { sed 's/#.*//' "$IMAGES_SOURCE/packages.txt" | grep . | LC_ALL=C sort -u; }
 
 base_key() {
-  content_key "$IMAGES_SOURCE"/{base.sh,base-customize.sh,lib.sh,packages.txt} "$(tree_key "$IMAGES_SOURCE/rootfs")" \
+  content_key "$IMAGES_SOURCE"/{base.sh,base-customize.sh,blocks_digest.py,lib.sh,packages.txt} "$(tree_key "$IMAGES_SOURCE/rootfs")" \
     "$GUEST_SUITE" "$GUEST_ARCH" "$BASE_SIZE" "$(cat "$1/package")"
 }
 
@@ -24,7 +24,7 @@ debstrap() {
   fi
 }
 
-# Fills the last folder named with base.ext4 and packages (NAME VERSION of all that is in it).
+# Fills the last folder named with base.ext4, its digest and packages (NAME VERSION of all that is in it).
 build_base() {
   local kernel=$1 folder=$2 state=$2/apt option
   local -a options=()
@@ -48,6 +48,7 @@ build_base() {
     --customize-hook="download /packages '$folder/packages'" --customize-hook='rm "$1/packages"' \
     --quiet "$GUEST_SUITE" "$folder/root.tar" "$state/sources.list"
   timed "ext4 image" make_ext4 "$state" "$folder"
+  python3 "$IMAGES_SOURCE/blocks_digest.py" "$folder/base.ext4" >"$folder/blocks_sha256"
   rm -rf "$state" "$folder/root.tar" "$folder/mkfs"
 }
 
@@ -55,10 +56,12 @@ make_ext4() {
   local state=$1 folder=$2 tools=$2/mkfs libraries
   extract_packages "$state" "$tools" "${MKFS_PACKAGES[@]}"
   libraries=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu
-  # Tables are written out now (as holes of a sparse file), so that no guest's kernel does it behind its user's back.
+  # Tables are written out now, so that no guest's kernel does it later behind its user's back; zeros become holes below.
   E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH MKE2FS_CONFIG="$tools/etc/mke2fs.conf" \
     "$(find "$tools" -name 'ld-linux-x86-64.so.2' | head -n 1)" --library-path "$libraries" \
     "$(find "$tools" -name mke2fs | head -n 1)" -q -t ext4 -b 4096 -I 256 -i 16384 -m 2 -J size=32 -L roost-root \
     -U "$BASE_UUID" -E "hash_seed=$BASE_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
     -d "$folder/root.tar" "$folder/base.ext4" "$BASE_SIZE"
+  fallocate --dig-holes "$folder/base.ext4"
+  chmod 444 "$folder/base.ext4"
 }

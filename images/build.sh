@@ -27,10 +27,10 @@ build_set() {
   ln "$initramfs/initramfs.cpio" "$base/base.ext4" "$folder/"
   jq -n --arg architecture x86_64 --arg suite "$GUEST_SUITE" --arg version "$(cat "$kernel/version")" --arg package "$(cat "$kernel/package")" \
     --argjson vmlinux "$(described "$folder" kernel/vmlinux)" --argjson vmlinuz "$(described "$folder" kernel/vmlinuz)" \
-    --argjson initramfs "$(described "$folder" initramfs.cpio)" --argjson base "$(described "$folder" base.ext4)" \
+    --argjson initramfs "$(described "$folder" initramfs.cpio)" --arg base_digest "$(cat "$base/blocks_sha256")" --argjson base_size "$(stat -c %s "$folder/base.ext4")" \
     '{format: 1, architecture: $architecture, suite: $suite,
       kernel: ($vmlinux + {version: $version, package: $package, bzimage: $vmlinuz}),
-      initramfs: $initramfs, base: $base}' >"$folder/manifest.json"
+      initramfs: $initramfs, base: {path: "base.ext4", blocks_sha256: $base_digest, size: $base_size}}' >"$folder/manifest.json"
 }
 
 main() {

