@@ -1,0 +1,216 @@
+//! Everything that a host agent is told, read once by whoever starts it and handed in by value.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::address::Range;
+
+/// What a host is to be. [`HostConfig::new`] has the defaults of one machine.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Of this host in the fleet.
+    pub id: String,
+    /// Where workspaces, images and sockets lie; must be short enough for Unix socket paths.
+    pub data: PathBuf,
+    /// Folder of a built image set, with its `manifest.json`; absent: no virtual machine can start.
+    pub images: Option<PathBuf>,
+    /// This program; run as `PROGRAM vm-monitor …` for each virtual machine.
+    pub program: PathBuf,
+    pub driver: Driver,
+    pub room: Room,
+    pub network: NetworkPolicy,
+    pub git: GitPolicy,
+    pub proxy: Proxy,
+    /// Certificate authorities beyond the platform's, PEM: trusted by the git relay and inside guests.
+    pub extra_certificates: Vec<String>,
+}
+
+/// What runs the guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// A virtual machine of QEMU.
+    Qemu {
+        /// QEMU's program; absent: the one in `PATH`.
+        program: Option<PathBuf>,
+        accelerator: AcceleratorChoice,
+    },
+    /// The guest agent as a plain process, isolating nothing: tests only.
+    Process { agent: PathBuf },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceleratorChoice {
+    /// KVM where a guest really boots under it, otherwise software emulation.
+    #[default]
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+/// How much of the host workspaces may take.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Room {
+    /// Memory that is never promised, MiB.
+    pub memory_reserve_mib: u64,
+    /// What a virtual machine takes beyond its guest's memory, MiB.
+    pub memory_overhead_mib: u64,
+    /// Virtual CPUs that may be promised for each real one.
+    pub vcpus_per_cpu: u32,
+    /// Below this much free space nothing starts, MiB.
+    pub disk_reserve_mib: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            memory_reserve_mib: 1024,
+            memory_overhead_mib: 96,
+            vcpus_per_cpu: 16,
+            disk_reserve_mib: 2048,
+        }
+    }
+}
+
+/// How guests reach the outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkPolicy {
+    pub mode: NetworkMode,
+    /// A /30 of it links each virtual machine's namespace with the host's.
+    pub pool: Range,
+    /// Private ranges that guests may reach all the same. Never opens the host itself.
+    pub allow: Vec<Range>,
+    /// Resolvers of the guests; empty: the host's own.
+    pub nameservers: Vec<IpAddr>,
+}
+
+impl Default for NetworkPolicy {
+    fn default() -> Self {
+        Self {
+            mode: NetworkMode::Auto,
+            pool: "10.213.0.0/16".parse().expect("a constant range"),
+            allow: Vec::new(),
+            nameservers: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    /// A namespace for each virtual machine where the host can, otherwise no outside.
+    #[default]
+    Auto,
+    /// No network in guests; git still works, through the relay.
+    Off,
+}
+
+/// What git in guests may reach through the relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GitPolicy {
+    /// Servers at private addresses that are allowed: `host`, `host:port`, an address or a range.
+    pub allow: Vec<String>,
+}
+
+/// How this host reaches the outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// For `http://` remotes.
+    pub http: Option<Url>,
+    /// For `https://` remotes.
+    pub https: Option<Url>,
+    /// Reached without a proxy: names, `.domains`, addresses, ranges, `*`.
+    pub without: Vec<String>,
+}
+
+impl Proxy {
+    /// From the usual variables (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in small letters).
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+        let read = |name: &str| {
+            variable(&name.to_lowercase())
+                .or_else(|| variable(name))
+                .filter(|value| !value.is_empty())
+        };
+        let url = |name: &str| -> Result<Option<Url>, ProxyError> {
+            let Some(text) = read(name) else {
+                return Ok(None);
+            };
+            let full = if text.contains("://") {
+                text.clone()
+            } else {
+                format!("http://{text}")
+            };
+            match Url::parse(&full) {
+                Ok(url) if url.scheme() == "http" && url.has_host() => Ok(Some(url)),
+                _ => Err(ProxyError {
+                    variable: name.into(),
+                }),
+            }
+        };
+        let without = read("NO_PROXY").unwrap_or_default();
+        Ok(Self {
+            http: url("HTTP_PROXY")?,
+            https: url("HTTPS_PROXY")?,
+            without: without
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(Into::into)
+                .collect(),
+        })
+    }
+}
+
+/// Does not repeat the value, which may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is not the URL of an HTTP proxy, such as http://proxy.example:3128")]
+pub struct ProxyError {
+    pub variable: String,
+}
+
+impl HostConfig {
+    /// The defaults of one machine, with the data folder and the program given.
+    pub fn new(data: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
+        Self {
+            id: "local".into(),
+            data: data.into(),
+            images: None,
+            program: program.into(),
+            driver: Driver::Qemu {
+                program: None,
+                accelerator: AcceleratorChoice::Auto,
+            },
+            room: Room::default(),
+            network: NetworkPolicy::default(),
+            git: GitPolicy::default(),
+            proxy: Proxy::default(),
+            extra_certificates: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_comes_from_the_usual_variables() {
+        let proxy = Proxy::from_variables(|name| match name {
+            "HTTPS_PROXY" => Some("proxy.example:3128".into()),
+            "no_proxy" => Some("localhost, .internal,,10.0.0.0/8".into()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(proxy.https.unwrap().as_str(), "http://proxy.example:3128/");
+        assert_eq!(proxy.http, None);
+        assert_eq!(proxy.without, ["localhost", ".internal", "10.0.0.0/8"]);
+        let error = Proxy::from_variables(|_| Some("socks5://user:secret@x".into())).unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,20 @@
+//! Owns one host: its workspaces' virtual machines, disks, networks, images and git relay.
+//!
+//! Deliberately does not know users, names of workspaces beyond what it tells a guest, or what *should* run:
+//! it does what [`fleet_api::host::Host`] asks and reports what it sees.
+//!
+//! - [`local_host`]: the service, [`LocalHost`]; start here.
+//! - [`config`]: everything that it is told at start, by value.
+//! - [`admission`]: who still has room. Pure.
+//! - [`address`]: ranges of addresses and which of them are private. Pure.
+//!
+//! Tested part by part against the real thing (namespaces, git, a real guest agent as a process), see each
+//! module and `tests/`.
+
+pub mod address;
+pub mod admission;
+pub mod config;
+pub mod local_host;
+
+pub use config::HostConfig;
+pub use local_host::{LocalHost, SetupError};
