@@ -1,0 +1,16 @@
+//! Starts, pauses, continues and kills one microVM, and says how it ended.
+//!
+//! Does not know users, workspaces, the control plane, or what is said on the links to the guest.
+//!
+//! - [`spec`]: everything that a driver needs to know to boot a VM; start here.
+//! - [`driver`]: the trait over VMMs, and what a running VM can be asked.
+//! - [`qemu`]: the distribution's `qemu-system-x86_64`, machine `microvm`, under KVM or TCG.
+//! - [`process`]: the guest agent as a plain child, for tests alone.
+//! - [`vmm_store`]: keeps the VMM, its libraries and firmware by content hash, and runs it from there.
+//! - [`machine`]: what this host can do for a VM: KVM probed by really booting, the clock's rate.
+//! - [`overlay`]: the copy-on-write disk of a VM.
+//!
+//! Tested on parts by `cargo test -p microvm`, and with a real QEMU and the guest images by the target
+//! `real_vm`, which needs `ROOST_IMAGES`.
+
+pub mod spec;
