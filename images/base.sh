@@ -61,7 +61,8 @@ make_ext4() {
     "$(find "$tools" -name 'ld-linux-x86-64.so.2' | head -n 1)" --library-path "$libraries" \
     "$(find "$tools" -name mke2fs | head -n 1)" -q -t ext4 -b 4096 -I 256 -i 16384 -m 2 -J size=32 -L roost-root \
     -U "$BASE_UUID" -E "hash_seed=$BASE_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \
-    -d "$folder/root.tar" "$folder/base.ext4" "$BASE_SIZE"
-  fallocate --dig-holes "$folder/base.ext4"
+    -d "$folder/root.tar" "$folder/base.raw" "$BASE_SIZE"
+  cp --sparse=always "$folder/base.raw" "$folder/base.ext4"
+  rm "$folder/base.raw"
   chmod 444 "$folder/base.ext4"
 }
