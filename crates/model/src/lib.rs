@@ -5,13 +5,18 @@
 //! - [`ids`]: who and what, as opaque text.
 //! - [`name`]: names that are also host names.
 //! - [`size`]: what a workspace gets, and the limits of it.
+//! - [`remote`]: Git URLs in all the forms that people paste.
+//! - [`state`]: the life of a workspace; start there.
 //!
 //! Tested by tables and random sequences, and by the printed table of all states and events.
 
 pub mod ids;
 pub mod name;
+pub mod remote;
 pub mod size;
+pub mod state;
 
 pub use ids::{OrganizationId, UserId, WorkspaceId};
 pub use name::{NameError, WorkspaceName};
+pub use remote::{Remote, RemoteError};
 pub use size::{Limits, Size, SizeError};

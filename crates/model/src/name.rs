@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 pub const MAX_NAME: usize = 40;
 
 /// A valid name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkspaceName(String);
 
@@ -29,7 +31,16 @@ pub enum NameError {
 }
 
 /// Names of Roost's own origins and words that would read like them.
-const RESERVED: [&str; 8] = ["api", "app", "code", "www", "webview", "localhost", "admin", "new"];
+const RESERVED: [&str; 8] = [
+    "api",
+    "app",
+    "code",
+    "www",
+    "webview",
+    "localhost",
+    "admin",
+    "new",
+];
 
 impl WorkspaceName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
@@ -39,7 +50,10 @@ impl WorkspaceName {
         if text.len() > MAX_NAME {
             return Err(NameError::TooLong);
         }
-        if !text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        if !text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        {
             return Err(NameError::Character);
         }
         if text.starts_with('-') || text.ends_with('-') || text.contains("--") {
@@ -63,7 +77,12 @@ impl WorkspaceName {
         }
         name.truncate(MAX_NAME);
         let name = name.trim_end_matches('-');
-        Self::parse(name).unwrap_or_else(|_| Self(format!("{name}{}workspace", if name.is_empty() { "" } else { "-" })))
+        Self::parse(name).unwrap_or_else(|_| {
+            Self(format!(
+                "{name}{}workspace",
+                if name.is_empty() { "" } else { "-" }
+            ))
+        })
     }
 
     pub fn as_str(&self) -> &str {

@@ -16,7 +16,11 @@ pub struct Size {
 
 impl Default for Size {
     fn default() -> Self {
-        Self { vcpus: 1, memory_mib: 1024, disk_gib: 16 }
+        Self {
+            vcpus: 1,
+            memory_mib: 1024,
+            disk_gib: 16,
+        }
     }
 }
 
@@ -31,7 +35,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_vcpus: 8, max_memory_mib: 16 * 1024, max_disk_gib: 128 }
+        Self {
+            max_vcpus: 8,
+            max_memory_mib: 16 * 1024,
+            max_disk_gib: 128,
+        }
     }
 }
 
@@ -52,11 +60,21 @@ impl Limits {
     pub fn check(&self, size: Size) -> Result<(), SizeError> {
         for (what, asked, min, max) in [
             ("vcpus", size.vcpus.into(), 1, self.max_vcpus.into()),
-            ("memory_mib", size.memory_mib, MIN_MEMORY_MIB, self.max_memory_mib),
+            (
+                "memory_mib",
+                size.memory_mib,
+                MIN_MEMORY_MIB,
+                self.max_memory_mib,
+            ),
             ("disk_gib", size.disk_gib, MIN_DISK_GIB, self.max_disk_gib),
         ] {
             if asked < min || asked > max {
-                return Err(SizeError { what, asked, min, max });
+                return Err(SizeError {
+                    what,
+                    asked,
+                    min,
+                    max,
+                });
             }
         }
         Ok(())
@@ -71,9 +89,28 @@ mod tests {
     fn sizes_out_of_bounds_say_what_is_allowed() {
         let limits = Limits::default();
         assert_eq!(limits.check(Size::default()), Ok(()));
-        let error = limits.check(Size { vcpus: 9, ..Size::default() }).unwrap_err();
+        let error = limits
+            .check(Size {
+                vcpus: 9,
+                ..Size::default()
+            })
+            .unwrap_err();
         assert_eq!(error.to_string(), "vcpus must be between 1 and 8, not 9");
-        assert!(limits.check(Size { memory_mib: 255, ..Size::default() }).is_err());
-        assert!(limits.check(Size { disk_gib: 129, ..Size::default() }).is_err());
+        assert!(
+            limits
+                .check(Size {
+                    memory_mib: 255,
+                    ..Size::default()
+                })
+                .is_err()
+        );
+        assert!(
+            limits
+                .check(Size {
+                    disk_gib: 129,
+                    ..Size::default()
+                })
+                .is_err()
+        );
     }
 }

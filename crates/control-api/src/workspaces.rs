@@ -1,0 +1,280 @@
+//! Workspaces, and requests that make, change and delete them.
+
+use std::collections::BTreeMap;
+
+use model::{Size, UserId, WorkspaceId, WorkspaceName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One workspace as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub name: WorkspaceName,
+    pub owner: UserId,
+    pub state: WorkspaceState,
+    /// Where it is going.
+    pub desired: DesiredState,
+    /// It runs and its repository is there, or the clone has failed: no change is under way.
+    pub ready: bool,
+    /// What it waits for or why it is as it is, in words; empty when there is nothing to say.
+    pub detail: String,
+    /// State `failed`: why.
+    pub failure: Option<Failure>,
+    pub repository: Option<Repository>,
+    pub clone: CloneStatus,
+    /// Host of the Git server that asks for credentials; give them, then `retry-clone`.
+    pub needs_credentials: Option<String>,
+    /// The guest does not answer, though its machine runs.
+    pub unresponsive: bool,
+    pub size: Size,
+    pub labels: BTreeMap<String, String>,
+    pub tags: Vec<String>,
+    /// Number of the last start; the key of its timeline.
+    pub epoch: u64,
+    /// Where it runs or its disk is.
+    pub host: Option<String>,
+    /// What may be asked for now.
+    pub actions: Vec<Action>,
+    /// Path on this server that opens it in the browser.
+    pub open_path: String,
+    /// When a state that does not last is given up.
+    pub deadline_ms: Option<u64>,
+    pub created_ms: u64,
+    /// Of the last change of state.
+    pub changed_ms: u64,
+    /// When somebody used it last.
+    pub used_ms: Option<u64>,
+    /// Grows with every change.
+    pub generation: u64,
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkspaceState {
+    /// Waits for room on a host.
+    Queued,
+    /// A host builds it.
+    Provisioning,
+    Running,
+    Stopping,
+    /// Only the disk is there.
+    Stopped,
+    Failed,
+    Deleting,
+    /// Only in events: a deleted workspace is not found.
+    Deleted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DesiredState {
+    Running,
+    Stopped,
+    Deleted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    Start,
+    Stop,
+    Delete,
+    RetryClone,
+}
+
+/// Why something did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// Stable, in kebab case, such as `guest-silent` or `clone-credentials`.
+    pub kind: String,
+    /// What happened and what to do.
+    pub message: String,
+    /// The end of the console or of the program's output.
+    pub log: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Repository {
+    /// As it was given.
+    pub url: String,
+    pub branch: Option<String>,
+    /// Absolute path in the workspace.
+    pub folder: String,
+}
+
+/// How far the clone of a running workspace is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum CloneStatus {
+    /// There is no repository, or the workspace does not run.
+    None,
+    Running,
+    Ready,
+    Failed {
+        failure: Failure,
+    },
+}
+
+/// `POST /api/v1/workspaces`. An empty object makes an empty workspace of the usual size.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateWorkspace {
+    /// One that is free is made up when there is none.
+    pub name: Option<String>,
+    /// `https://`, `http://`, `ssh://`, `git@host:path` or `host/path`.
+    pub repository: Option<String>,
+    /// The remote's own when there is none.
+    pub branch: Option<String>,
+    pub size: Option<Size>,
+    pub labels: BTreeMap<String, String>,
+    pub tags: Vec<String>,
+}
+
+/// `PATCH /api/v1/workspaces/{workspace}`: what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateWorkspace {
+    /// Changes the host names of previews at once; the old name stays reserved for this workspace.
+    pub name: Option<String>,
+    /// Replaces all labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Replaces all tags.
+    pub tags: Option<Vec<String>>,
+    /// From the next start on. A disk can only grow, and not in this version: leave it as it is.
+    pub size: Option<Size>,
+}
+
+/// Filters of `GET /api/v1/workspaces`; all must fit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListWorkspaces {
+    /// States, separated by commas.
+    pub state: Option<String>,
+    /// `key=value` or `key`, separated by commas.
+    pub label: Option<String>,
+    pub tag: Option<String>,
+    /// Part of the name or of the repository's URL.
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkspaceList {
+    pub workspaces: Vec<Workspace>,
+}
+
+/// Whether a request answers at once or when the start is over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Wait {
+    /// `ready`: answer when the workspace is ready or its start has failed, or the time is over.
+    pub wait: Option<WaitFor>,
+    /// Longest wait, 1–600; 120 when absent.
+    pub timeout_s: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitFor {
+    /// [`Workspace::ready`].
+    Ready,
+    /// The machine runs; the clone may still be under way.
+    Running,
+    /// `stop`: until it has stopped.
+    Stopped,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeleteWorkspace {
+    /// Delete though work would be lost, or though nobody can tell.
+    pub force: bool,
+}
+
+/// What a deletion would lose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeletePreview {
+    /// Something would be lost.
+    pub loses_work: bool,
+    /// How good this is.
+    pub knowledge: Knowledge,
+    /// When it was looked at; absent when it never was.
+    pub seen_ms: Option<u64>,
+    pub repositories: Vec<RepositoryReport>,
+    /// In words.
+    pub summary: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Knowledge {
+    /// Seen just now.
+    Current,
+    /// Seen when it was stopped.
+    LastKnown,
+    /// Nobody can tell: start it to look.
+    Unknown,
+    /// It never ran, so there is nothing.
+    NeverRan,
+}
+
+/// One repository in a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryReport {
+    pub path: String,
+    pub branch: String,
+    /// Changed and new files.
+    pub uncommitted: u32,
+    /// Commits that no remote has.
+    pub unpushed: u32,
+    pub stashes: u32,
+    pub no_remote: bool,
+    /// git could not tell.
+    pub error: Option<String>,
+}
+
+/// `GET …/console`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Console {
+    /// The end of what the machine printed, of the running or the last start.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConsoleQuery {
+    /// 64 KiB when absent, at most 1 MiB.
+    pub bytes: Option<u64>,
+}
+
+/// `POST …/ticket`: for programs that speak to the workspace itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgramTicket {
+    /// Goes into the header `Authorization: Bearer` of requests to the workbench's origin.
+    pub ticket: String,
+    pub expires_ms: u64,
+    /// WebSocket of a guest session.
+    pub session_url: String,
+    /// Where all doors for programs are.
+    pub workbench_origin: String,
+}
+
+/// `GET /api/v1/remote?url=`: what a Git URL means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Remote {
+    /// What will be fetched from.
+    pub url: String,
+    /// Host and port of the server: the key of credentials.
+    pub authority: String,
+    /// Folder below `/workspaces`.
+    pub folder: String,
+    /// A name for the workspace that is free now.
+    pub suggested_name: WorkspaceName,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RemoteQuery {
+    pub url: String,
+}
