@@ -1,0 +1,168 @@
+//! Painting the lines of one buffer, history first, from a blank screen with the cursor at its beginning.
+
+use std::fmt::Write;
+
+use super::{Painter, emit};
+use crate::buffer::Buffer;
+use crate::cell::Attributes;
+use crate::line::Line;
+use crate::width;
+
+/// How a row ends, and so how the next one begins.
+enum Joint {
+    /// By a line feed.
+    Hard,
+    /// By printing on; `mend` are the attributes that the last column of the row above must be erased with.
+    Wrap { mend: Option<Attributes> },
+}
+
+impl Painter {
+    pub(super) fn paint(&mut self, buffer: &Buffer) {
+        // An alternate buffer has no history worth painting.
+        let start = if buffer.keeps_history() {
+            0
+        } else {
+            buffer.ybase
+        };
+        let end = buffer.lines.len().min(buffer.ybase + self.rows);
+        let filler = buffer.lines.get(start).is_some_and(|line| line.wrapped);
+        let mut joint = Joint::Hard;
+        if filler {
+            // The first line continues one that is gone: print one, and drop it once it left the screen.
+            let text = "-".repeat(self.cols);
+            self.out.push_str(&text);
+            joint = Joint::Wrap { mend: None };
+        }
+        for y in start..end {
+            let line = &buffer.lines[y];
+            let next = buffer
+                .lines
+                .get(y + 1)
+                .filter(|next| y + 1 < end && next.wrapped);
+            if y > start && matches!(joint, Joint::Hard) {
+                self.pen(&Attributes::default());
+                self.out.push_str("\r\n");
+            }
+            joint = self.line(line, next, joint);
+            if filler && y - start + 1 == self.rows {
+                self.out.push_str("\x1b[3J");
+            }
+        }
+    }
+
+    fn line(&mut self, line: &Line, next: Option<&Line>, joint: Joint) -> Joint {
+        let mut x = match joint {
+            Joint::Hard => 0,
+            Joint::Wrap { mend } => self.begin_wrapped(line, mend),
+        };
+        let used = (0..self.cols)
+            .rposition(|x| line.has_content(x) || line.attributes(x) != Attributes::default());
+        let end = if next.is_some() {
+            self.cols
+        } else {
+            used.map_or(0, |last| last + 1)
+        };
+        while x < end {
+            let cell = line.cell(x);
+            let fits = x + cell.width() as usize <= self.cols;
+            let whole = cell.width() != 2 || (line.width(x + 1) == 0 && !line.has_content(x + 1));
+            if cell.has_content() && fits && whole {
+                x += self.text(line, x);
+                continue;
+            }
+            let attributes = line.attributes(x);
+            let run = (x..end)
+                .take_while(|&x| !line.has_content(x) && line.attributes(x) == attributes)
+                .count()
+                .max(1);
+            if let (Some(next), true) = (next, x + run == self.cols) {
+                return self.end_in_null(&attributes, run, next);
+            }
+            self.erase(&attributes, run);
+            if x + run < end {
+                emit!(self, "\x1b[{run}C");
+            }
+            x += run;
+        }
+        if next.is_some() {
+            Joint::Wrap { mend: None }
+        } else {
+            Joint::Hard
+        }
+    }
+
+    /// Prints one cell; answers how many columns it took.
+    fn text(&mut self, line: &Line, x: usize) -> usize {
+        let attributes = line.attributes(x);
+        let columns = line.width(x) as usize;
+        let start = self.out.len();
+        if columns == 0 {
+            self.pen_again(&attributes);
+        } else {
+            self.pen(&attributes);
+        }
+        let from = self.out.len();
+        line.push_text(x, &mut self.out);
+        let printed = self.out[from..]
+            .chars()
+            .next()
+            .map_or(0, |first| width::width(u32::from(first)) as usize);
+        if printed != columns && x + columns.max(1) < self.cols && start < self.out.len() {
+            emit!(self, "\x1b[{}G", x + columns.max(1) + 1);
+        }
+        columns.max(1)
+    }
+
+    /// Null cells from the cursor on; it stays.
+    fn erase(&mut self, attributes: &Attributes, columns: usize) {
+        let fill = attributes.erased();
+        if fill != Attributes::default() {
+            self.pen(&fill);
+            emit!(self, "\x1b[{columns}X");
+        }
+    }
+
+    /// The row ends in null cells, yet the next one continues it.
+    fn end_in_null(&mut self, attributes: &Attributes, columns: usize, next: &Line) -> Joint {
+        let wraps_by_itself = next.width(0) == 2 && next.has_content(0);
+        if wraps_by_itself && next.attributes(0) == *attributes {
+            self.erase(attributes, columns - 1);
+        } else {
+            self.erase(attributes, columns);
+        }
+        if columns > 1 {
+            emit!(self, "\x1b[{}C", columns - 1);
+        }
+        if wraps_by_itself {
+            let mend = (next.attributes(0) != *attributes).then(|| attributes.erased());
+            return Joint::Wrap { mend };
+        }
+        self.pen(&Attributes::default());
+        self.out.push(' ');
+        Joint::Wrap {
+            mend: Some(attributes.erased()),
+        }
+    }
+
+    /// Makes the row begin as the continuation of the one above; answers how many columns are painted by that.
+    fn begin_wrapped(&mut self, line: &Line, mend: Option<Attributes>) -> usize {
+        let mut x = 0;
+        let attributes = line.attributes(0);
+        if line.has_content(0) && line.width(0) > 0 {
+            x = self.text(line, 0);
+            if attributes.erased() != Attributes::default() && x < self.cols {
+                // The new row took the pen's background.
+                self.pen(&Attributes::default());
+                self.out.push_str("\x1b[K");
+            }
+        } else {
+            self.pen(&Attributes::default());
+            self.out.push_str(" \x1b[1G\x1b[X");
+        }
+        if let Some(fill) = mend {
+            self.pen(&fill);
+            emit!(self, "\x1b[A\x1b[{}G\x1b[X\x1b[B\x1b[{}G", self.cols, x + 1);
+        }
+        x
+    }
+}
