@@ -1,0 +1,216 @@
+//! Forwarded ports: each on an origin of its own, private to the workspace's owner, whose sign-in the guest
+//! never sees.
+//!
+//! ```text
+//! request ─► admission: origin? cookie? ─► proxy: one connection to the port in the guest ─► answer
+//!                 └► /preview-entry on the main origin ─► /.roost/enter?ticket= ─► cookie ─► the page
+//! ```
+
+mod admission;
+mod proxy;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use fleet_api::control::Route;
+use fleet_api::host::HostError;
+use fleet_api::ticket::Door;
+use url::form_urlencoded;
+
+use crate::Gateway;
+use crate::answers::{Page, Problem, redirect, wants_page};
+use crate::cookies;
+use crate::origins::Origins;
+use crate::tickets::COOKIE_LIFE;
+
+/// Paths below it are ours; a guest's own are hidden by it.
+const OWN_PATHS: &str = "/.roost/";
+
+/// Which port of which workspace, and where a browser finds it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub port: u16,
+    /// As in the host name.
+    pub workspace: String,
+    /// The preview's own origin.
+    pub origin: String,
+    /// Not by host name but by a listener of its own: there is no redirect to sign in there.
+    pub by_listener: bool,
+    /// The others.
+    pub origins: Origins,
+}
+
+impl Target {
+    /// Listeners of one workspace share a host, so their cookies need names of their own.
+    fn cookie(&self) -> String {
+        if self.by_listener { format!("{}_{}", cookies::PREVIEW, self.port) } else { cookies::PREVIEW.into() }
+    }
+}
+
+pub async fn serve(gateway: &Arc<Gateway>, target: Target, mut request: Request) -> Response {
+    let Some(route) = gateway.directory.route(&target.workspace).await else {
+        return Problem::not_found(format!(
+            "There is no workspace {:?}. It has another name, or it was deleted.",
+            target.workspace
+        ))
+        .for_reader(request.method(), request.headers());
+    };
+    if let Some(own) = request.uri().path().strip_prefix(OWN_PATHS) {
+        let query = request.uri().query().unwrap_or_default();
+        return own_path(gateway, &target, &route, own, query, request.headers()).await;
+    }
+    if !admission::may_ask(request.method(), request.headers(), &target) {
+        return Problem::refused("Pages of other sites may not use this preview.")
+            .for_reader(request.method(), request.headers());
+    }
+    // A browser asks before it sends a cookie, so the question is the application's to answer.
+    if !admission::is_preflight(request.method(), request.headers()) {
+        if !admission::is_owner(gateway, request.headers(), &route, &target).await {
+            return sign_in(&target, request.method(), request.uri(), request.headers());
+        }
+        gateway.directory.touch(&route.workspace);
+    }
+    cookies::hide_ours(request.headers_mut());
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    match proxy::forward(&route, target.port, request).await {
+        Ok(mut response) => {
+            cookies::refuse_ours(response.headers_mut());
+            response
+        }
+        Err(failure) => failed(&target, &route, &failure, &method, &headers),
+    }
+}
+
+async fn own_path(
+    gateway: &Gateway,
+    target: &Target,
+    route: &Route,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+) -> Response {
+    let value = |name: &str| {
+        form_urlencoded::parse(query.as_bytes())
+            .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+    };
+    let to = value("to").filter(|to| is_path(to)).unwrap_or_else(|| "/".into());
+    match path {
+        "enter" => {
+            let (from, door) =
+                (Door::PreviewEntry { port: target.port }, Door::Preview { port: target.port });
+            let ticket = value("ticket").unwrap_or_default();
+            match gateway.tickets.trade(&ticket, &route.workspace, from, door).await {
+                Ok(cookie) => {
+                    let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
+                    let mut response = redirect(&format!("{OWN_PATHS}entered?to={to}"));
+                    let seconds = COOKIE_LIFE.as_secs();
+                    for cookie in cookies::preview(&target.origins, &target.cookie(), &cookie, seconds) {
+                        response.headers_mut().append(header::SET_COOKIE, cookie);
+                    }
+                    response
+                }
+                // An old link, or the back button: the page itself asks for a fresh ticket.
+                Err(_) => redirect(&to),
+            }
+        }
+        // A browser that keeps no cookies would be sent around for ever.
+        "entered" if admission::is_owner(gateway, headers, route, target).await => redirect(&to),
+        "entered" => Page {
+            status: StatusCode::FORBIDDEN,
+            title: "Your browser keeps no cookie here",
+            text: "A preview is private, and a cookie of this address shows that it is you. \
+                   Allow cookies for it and open the preview again.",
+            link: Some(("Try again", &to)),
+            ..Page::default()
+        }
+        .render(),
+        _ => Problem::not_found("There is nothing here.").json(),
+    }
+}
+
+/// A path on this origin, which no browser takes for another one.
+fn is_path(to: &str) -> bool {
+    to.starts_with('/')
+        && !to.starts_with("//")
+        && !to.contains('\\')
+        && to.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn sign_in(
+    target: &Target,
+    method: &Method,
+    uri: &axum::http::Uri,
+    headers: &HeaderMap,
+) -> Response {
+    if !wants_page(method, headers) {
+        return Problem::sign_in("This preview is private: open it in a tab first.").json();
+    }
+    if target.by_listener {
+        return Page {
+            status: StatusCode::UNAUTHORIZED,
+            title: "This preview is private",
+            text: "Open it once more from the list of ports in the workbench.",
+            link: Some(("To the workbench", &format!("{}/open/{}", target.origins.main(), target.workspace))),
+            ..Page::default()
+        }
+        .render();
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("workspace", &target.workspace)
+        .append_pair("port", &target.port.to_string())
+        .append_pair("to", path)
+        .finish();
+    redirect(&format!("{}/preview-entry?{query}", target.origins.main()))
+}
+
+fn failed(
+    target: &Target,
+    route: &Route,
+    failure: &proxy::Failure,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
+    tracing::debug!(error = %failure, workspace = %route.workspace, port = target.port, "preview");
+    let (status, kind, title, text) = match failure {
+        proxy::Failure::Connect(HostError::NotRunning) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "wrong-state",
+            "The workspace is not running",
+            format!("{} is {}. {}", route.name, route.state, route.detail),
+        ),
+        proxy::Failure::Connect(HostError::PortClosed { .. }) => (
+            StatusCode::BAD_GATEWAY,
+            "port-closed",
+            "Nothing listens on this port",
+            format!("No program in {} listens on port {}. Start one.", route.name, target.port),
+        ),
+        proxy::Failure::Connect(error) => {
+            (StatusCode::BAD_GATEWAY, "host-failed", "The host could not do it", error.to_string())
+        }
+        proxy::Failure::Talk(error) => (
+            StatusCode::BAD_GATEWAY,
+            "no-http",
+            "The program does not answer",
+            format!(
+                "Something listens on port {} of {}, but it did not answer with HTTP ({error}).",
+                target.port, route.name
+            ),
+        ),
+    };
+    if !wants_page(method, headers) {
+        return Problem::new(status, kind, title, text).json();
+    }
+    let open = format!("{}/open/{}", target.origins.main(), target.workspace);
+    let stopped = kind == "wrong-state";
+    Page {
+        status,
+        title,
+        text: &text,
+        link: Some((if stopped { "Open and start it" } else { "To the workbench" }, &open)),
+        retry: Some(if stopped { 5 } else { 2 }),
+    }
+    .render()
+}
