@@ -1,4 +1,5 @@
 # The default environment: a Debian root on one ext4 disk image, immutable, named by its hash. Sourced by build.sh.
+# shellcheck shell=bash
 
 readonly BASE_SIZE=16G
 readonly BASE_UUID=6f4e9d2a-3c5b-4d7e-8f10-726f6f737431
@@ -9,7 +10,7 @@ readonly MKFS_PACKAGES=(e2fsprogs libext2fs2t64 libcom-err2 libblkid1 libuuid1 l
 base_packages() { sed 's/#.*//' "$IMAGES_SOURCE/packages.txt" | grep . | LC_ALL=C sort -u; }
 
 base_key() {
-  content_key "$IMAGES_SOURCE"/{base.sh,base-customize.sh,blocks_digest.py,lib.sh,packages.txt} "$(tree_key "$IMAGES_SOURCE/rootfs")" \
+  content_key "$IMAGES_SOURCE"/{base.sh,base-customize.sh,blocks_digest.py,guest-apt.sh,packages.txt} "$(tree_key "$IMAGES_SOURCE/rootfs")" \
     "$GUEST_SUITE" "$GUEST_ARCH" "$BASE_SIZE" "$(cat "$1/package")"
 }
 

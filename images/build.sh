@@ -7,10 +7,11 @@
 # Everything lies in ${ROOST_CACHE:-~/.cache/roost}/images by content key; what is there already is not built again.
 # Nothing is mounted on this machine. Needs mmdebstrap, python3, zstd, xz and cpio; root, or user namespaces.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-source "$IMAGES_SOURCE/kernel.sh"
-source "$IMAGES_SOURCE/base.sh"
-source "$IMAGES_SOURCE/initramfs.sh"
+IMAGES_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in cache guest-apt kernel base initramfs; do
+  # shellcheck source=/dev/null
+  source "$IMAGES_SOURCE/$part.sh"
+done
 
 # Prints one file of the set as the manifest shows it.
 described() {

@@ -1,6 +1,7 @@
 # The initramfs: the static guest agent as /init and the modules needed to mount the root disk. Sourced by build.sh.
+# shellcheck shell=bash
 
-initramfs_key() { content_key "$IMAGES_SOURCE/initramfs.sh" "$IMAGES_SOURCE/lib.sh" "$IMAGES_SOURCE/boot-modules.txt" "$1" "$2"; }
+initramfs_key() { content_key "$IMAGES_SOURCE"/{initramfs.sh,boot-modules.txt} "$1" "$2"; }
 
 # Prints the file of a module below MODULES, or nothing when it is built into the kernel.
 module_file() {

@@ -1,6 +1,7 @@
 # The guest kernel: Debian's cloud kernel package, unpacked; vmlinux for the quickest boot. Sourced by build.sh.
+# shellcheck shell=bash
 
-kernel_key() { content_key "$IMAGES_SOURCE/kernel.sh" "$IMAGES_SOURCE/lib.sh" "$IMAGES_SOURCE/extract_vmlinux.py" "$GUEST_SUITE" "$GUEST_ARCH"; }
+kernel_key() { content_key "$IMAGES_SOURCE"/{kernel.sh,guest-apt.sh,extract_vmlinux.py} "$GUEST_SUITE" "$GUEST_ARCH"; }
 
 # Fills FOLDER with vmlinux, vmlinuz, version and modules/ (the tree that belongs at /usr/lib/modules).
 build_kernel() {

@@ -1,4 +1,4 @@
-# A workspace's shell: own programs first, a short coloured prompt with the branch, and a quiet pager.
+# Login shells of a workspace: programs of one's own first, UTF-8, an editor that explains itself, a pager that leaves.
 case ":$PATH:" in
 *":$HOME/.local/bin:"*) ;;
 *) PATH="$HOME/.local/bin:$PATH" ;;
