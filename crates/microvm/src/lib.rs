@@ -13,4 +13,11 @@
 //! Tested on parts by `cargo test -p microvm`, and with a real QEMU and the guest images by the target
 //! `real_vm`, which needs `ROOST_IMAGES`.
 
+pub mod driver;
+pub mod machine;
+pub mod overlay;
+pub mod process;
+pub mod qemu;
 pub mod spec;
+mod sys;
+pub mod vmm_store;

@@ -1,0 +1,124 @@
+//! The few calls that the compiler cannot check.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use rustix::io::FdFlags;
+use rustix::process::{Gid, Pid, Signal, Uid};
+
+/// What a child is confined to before its program runs. All of it is opened beforehand.
+#[derive(Debug, Default)]
+pub struct Confinement {
+    /// `cgroup.procs` files to join.
+    pub cgroups: Vec<File>,
+    pub network_namespace: Option<File>,
+    /// User and group.
+    pub identity: Option<(u32, u32)>,
+    /// Descriptors that the program finds under the same numbers. They must stay open until it is spawned.
+    pub inherited: Vec<RawFd>,
+}
+
+/// Confines the command's child and makes it die with this process.
+///
+/// It dies with the *thread* that spawns it, to be exact: spawn it from one that lasts.
+pub fn confine(command: &mut tokio::process::Command, confinement: Confinement) {
+    let parent = std::process::id();
+    let in_child = move || {
+        for cgroup in &confinement.cgroups {
+            rustix::io::write(cgroup, b"0")?;
+        }
+        if let Some(namespace) = &confinement.network_namespace {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+        }
+        if let Some((user, group)) = confinement.identity {
+            rustix::thread::set_thread_groups(&[])?;
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+            rustix::thread::set_thread_res_gid(group, group, group)?;
+            rustix::thread::set_thread_res_uid(user, user, user)?;
+        }
+        rustix::thread::set_no_new_privs(true)?;
+        let no_core = rustix::process::Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Core, no_core)?;
+        // After the change of user, which resets it.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid()
+            .map(Pid::as_raw_nonzero)
+            .map(|id| id.get() as u32)
+            != Some(parent)
+        {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
+        for descriptor in &confinement.inherited {
+            // SAFETY: the caller keeps these descriptors open until the child is spawned, and a child
+            // between fork and exec has all that its parent has.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+            rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes plain system calls only (rustix's thread calls are the bare ones, which
+    // suits a child with one thread); it neither allocates nor locks.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// Opens a tap device that exists in the network namespace of the calling thread.
+pub fn attach_tap(device: &str) -> io::Result<File> {
+    /// From `linux/if_tun.h`.
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+    const IFF_TAP: i16 = 0x0002;
+    const IFF_NO_PI: i16 = 0x1000;
+    const IFF_VNET_HDR: i16 = 0x4000;
+
+    #[repr(C)]
+    struct InterfaceRequest {
+        name: [u8; 16],
+        flags: i16,
+        rest: [u8; 22],
+    }
+
+    let mut request = InterfaceRequest {
+        name: [0; 16],
+        flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
+        rest: [0; 22],
+    };
+    if device.is_empty() || device.len() >= request.name.len() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a device's name has 1 to 15 bytes",
+        ));
+    }
+    request.name[..device.len()].copy_from_slice(device.as_bytes());
+    let tun = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, 40 bytes, which `request` is laid out as and
+    // which outlives the call.
+    match unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETIFF, &raw mut request) } {
+        0 => Ok(tun),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The time stamp counter, together with the moment it was read at.
+pub fn time_stamp() -> (u64, Instant) {
+    // The tightest of several readings: the others were interrupted.
+    (0..32)
+        .map(|_| {
+            let before = Instant::now();
+            // SAFETY: RDTSC is there on every x86-64 processor and only reads the counter.
+            let counter = unsafe { core::arch::x86_64::_rdtsc() };
+            let took = before.elapsed();
+            (took, (counter, before + took / 2))
+        })
+        .min_by_key(|(took, _): &(Duration, _)| *took)
+        .map(|(_, reading)| reading)
+        .expect("32 readings are more than none")
+}
