@@ -5,6 +5,8 @@ import { SessionError } from './session/errors'
 import type { Session } from './session/session'
 import { becomesUsable } from './watches'
 
+export type { Metrics, Ports_Port }
+
 export interface Feed {
   dispose(): void
 }

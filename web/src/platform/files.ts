@@ -1,7 +1,9 @@
 // The workspace's files, as calls that say what they need: small ones beside the keys, large ones in bulk.
-import type { FileInfo } from '../generated/guest_pb'
+import { type FileInfo, FileType } from '../generated/guest_pb'
 import { SessionError } from './session/errors'
 import type { RequestOptions, Session } from './session/session'
+
+export { type FileInfo, FileType }
 
 /** Beyond this many bytes a file travels on the bulk connection. */
 export const LARGE_FILE = 256 * 1024

@@ -3,6 +3,8 @@ import type { FileMatches, SearchFinished } from '../generated/guest_pb'
 import type { Answer, ClientBody } from './session/call'
 import type { Session } from './session/session'
 
+export type { FileMatches }
+
 export interface TextQuery {
   root: string
   pattern: string

@@ -5,6 +5,8 @@ import { SessionError } from './session/errors'
 import type { Session } from './session/session'
 import { becomesUsable } from './watches'
 
+export type { Terminals_Terminal }
+
 export interface Size {
   columns: number
   rows: number

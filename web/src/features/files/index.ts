@@ -1,0 +1,26 @@
+// Files: the explorer's and the editor's source, changes made outside, downloads.
+import { getService, ICommandService, ITextFileService } from '@codingame/monaco-vscode-api/services'
+import { registerCustomProvider } from '@codingame/monaco-vscode-files-service-override'
+import type { Feature } from '../../workbench/context'
+import { registerDownload } from './download'
+import { WorkspaceFileSystem } from './provider'
+
+export function filesFeature(): Feature {
+  let provider: WorkspaceFileSystem | undefined
+  return {
+    prepare: ({ session, files }) => {
+      provider = new WorkspaceFileSystem(session, files)
+      // In place of the family's overlay, which would write to the browser's memory what the machine refuses.
+      registerCustomProvider('file', provider)
+    },
+    startLater: async ({ files }) => {
+      registerDownload(files)
+      const [commands, textFiles] = await Promise.all([getService(ICommandService), getService(ITextFileService)])
+      provider?.onDidLoseEvents((folder) => {
+        const open = textFiles.files.models.map((model) => model.resource)
+        provider?.suspect(open.filter((each) => each.scheme === 'file' && each.path.startsWith(folder.path)))
+        void commands.executeCommand('workbench.files.action.refreshFilesExplorer')
+      })
+    },
+  }
+}

@@ -1,0 +1,42 @@
+// Settings that differ from VS Code's own defaults; what a person sets wins over them.
+
+export const configurationDefaults: Record<string, unknown> = {
+  // The look follows the system until a person chooses.
+  'window.autoDetectColorScheme': true,
+  'workbench.preferredDarkColorTheme': 'Dark Modern',
+  'workbench.preferredLightColorTheme': 'Light Modern',
+  'workbench.colorTheme': 'Dark Modern',
+  'workbench.iconTheme': 'vs-seti',
+  'workbench.startupEditor': 'none',
+  'workbench.editor.languageDetection': false,
+  // The machine is the user's own, and nothing runs in the browser on its behalf.
+  'security.workspace.trust.enabled': false,
+  // No request leaves the server's own domains.
+  'telemetry.telemetryLevel': 'off',
+  'workbench.enableExperiments': false,
+  'workbench.settings.enableNaturalLanguageSearch': false,
+  'extensions.ignoreRecommendations': true,
+  'chat.disableAIFeatures': true,
+  'chat.commandCenter.enabled': false,
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: VS Code fills these in.
+  'window.title': '${dirty}${activeEditorShort}${separator}${rootName}${separator}Roost',
+  'window.commandCenter': true,
+  'workbench.layoutControl.enabled': true,
+  'window.menuBarVisibility': 'compact',
+  'files.autoSave': 'off',
+  'files.simpleDialog.enable': true,
+  'files.watcherExclude': {
+    '**/.git/objects/**': true,
+    '**/.git/subtree-cache/**': true,
+    '**/node_modules/*/**': true,
+    '**/.venv/**': true,
+    '**/__pycache__/**': true,
+    '**/target/**': true,
+  },
+  'terminal.integrated.enablePersistentSessions': true,
+  'terminal.integrated.shellIntegration.enabled': false,
+  'terminal.integrated.initialHint': false,
+  'terminal.integrated.stickyScroll.enabled': false,
+  'terminal.integrated.suggest.enabled': false,
+}

@@ -1,0 +1,73 @@
+// Starts the editor: settings first, then VS Code's services, then our parts in the order of what is seen.
+import { initialize, LogLevel } from '@codingame/monaco-vscode-api'
+import { URI } from '@codingame/monaco-vscode-api/vscode/vs/base/common/uri'
+import type { Feature, WorkbenchContext } from './context'
+import { configurationDefaults } from './defaults'
+import './languages'
+import { previewUrl } from './preview-url'
+import { serviceOverrides } from './services'
+import { registerWorkers } from './workers'
+
+export interface StartOptions {
+  container: HTMLElement
+  /** Absolute path of a file to show first, whatever was open before. */
+  file?: string | undefined
+}
+
+export async function startWorkbench(
+  context: WorkbenchContext,
+  features: readonly Feature[],
+  options: StartOptions,
+): Promise<void> {
+  registerWorkers()
+  await Promise.all(features.map((feature) => feature.prepare?.(context)))
+  performance.mark('roost:services')
+  await initialize(serviceOverrides(), options.container, constructionOptions(context, options), {
+    userHome: URI.file('/home/dev'),
+  })
+  performance.mark('roost:initialized')
+  await Promise.all(features.map((feature) => feature.start?.(context)))
+  await painted()
+  performance.mark('roost:painted')
+  await Promise.all(features.map((feature) => feature.startLater?.(context)))
+  performance.mark('roost:started')
+}
+
+type ConstructionOptions = NonNullable<Parameters<typeof initialize>[2]>
+
+function constructionOptions(context: WorkbenchContext, options: StartOptions): ConstructionOptions {
+  const { status, folder } = context
+  const first = options.file ?? `${folder}/README.md`
+  return {
+    workspaceProvider: {
+      trusted: true,
+      workspace: { folderUri: URI.file(folder) },
+      open: async () => false,
+    },
+    developmentOptions: { logLevel: LogLevel.Warning },
+    productConfiguration: {
+      nameShort: 'Roost',
+      nameLong: 'Roost',
+      applicationName: 'roost',
+      dataFolderName: '.roost',
+      enableTelemetry: false,
+    },
+    configurationDefaults,
+    defaultLayout: {
+      editors: [{ uri: URI.file(first), openOnlyIfExists: true }],
+      force: options.file !== undefined,
+    },
+    // A link to localhost that a program prints means the workspace's localhost.
+    resolveExternalUri: async (uri) => {
+      const local = /^(localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])(?::(\d+))?$/.exec(uri.authority)
+      if (!local || !uri.scheme.startsWith('http')) return uri
+      const port = Number(local[2] ?? (uri.scheme === 'https' ? 443 : 80))
+      const target = URI.parse(previewUrl(status, port))
+      return target.with({ path: uri.path, query: uri.query, fragment: uri.fragment })
+    },
+  }
+}
+
+// Two frames: the first is laid out with what we have just made, the second has been shown.
+const painted = (): Promise<void> =>
+  new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve())))
