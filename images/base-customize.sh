@@ -13,6 +13,9 @@ rm -r "$root/added"
 chmod 440 "$root/etc/sudoers.d/dev"
 inside depmod "$kernel"
 
+# Shells load completion at the first Tab (skel/.bashrc); this one would do it before the first prompt.
+rm "$root/etc/profile.d/bash_completion.sh"
+
 inside useradd --uid 1000 --user-group --create-home --shell /bin/bash --comment '' dev
 inside install -d -o dev -g dev -m 755 /workspaces
 
