@@ -99,7 +99,7 @@ impl fmt::Display for Range {
 
 /// IPv4 ranges that a guest and the git relay never reach unless an operator allows it: this host, its
 /// neighbours, carriers' and clouds' inner networks, multicast.
-pub const PRIVATE_V4: [&str; 14] = [
+pub const PRIVATE_V4: [&str; 11] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -107,11 +107,8 @@ pub const PRIVATE_V4: [&str; 14] = [
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
-    "192.0.2.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];

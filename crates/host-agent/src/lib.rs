@@ -7,6 +7,8 @@
 //! - [`config`]: everything that it is told at start, by value.
 //! - [`admission`]: who still has room. Pure.
 //! - [`address`]: ranges of addresses and which of them are private. Pure.
+//! - [`network`]: a namespace for each virtual machine, and the fences around it.
+//! - [`git`]: the host side of the git relay.
 //!
 //! Tested part by part against the real thing (namespaces, git, a real guest agent as a process), see each
 //! module and `tests/`.
@@ -14,7 +16,16 @@
 pub mod address;
 pub mod admission;
 pub mod config;
+pub mod git;
 pub mod local_host;
+pub mod network;
 
 pub use config::HostConfig;
 pub use local_host::{LocalHost, SetupError};
+
+/// `PATH` for system tools: an ordinary user's often lacks the folders that they lie in.
+fn tools_path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    path
+}
