@@ -12,17 +12,40 @@
 //!     exit.json     how the last run ended
 //! ```
 //!
+//! ```text
+//! host agent ── monitor.sock ── server ── Command ──► monitor (owns the VM) ◄── VmEvent ── microvm
+//!      │                          │                     │ State → VmStatus, to everybody who watches
+//!      │                          └── streams ── links ─┴── agent (are you there; shut down)
+//!      └── relay socket ◄── relay ◄──────────────┘
+//! ```
+//!
 //! - [`spec`]: what stands in `spec.json`.
 //! - [`folder`]: the files above, for both sides.
-//! - [`spawn()`]: starts a monitor, for the host agent.
+//! - [`spawn()`]: starts a monitor, for the host agent; [`run()`] is the monitor itself.
+//!
+//! Tested with an agent in the test's own process (`tests/monitor.rs`), and with real VMs (`tests/real_vm.rs`,
+//! which needs `ROOST_IMAGES`).
 
+mod agent;
+mod bounded_file;
+mod console;
 pub mod folder;
+mod links;
+mod monitor;
+mod pipe;
+mod relay;
+mod run;
+mod server;
 mod spawn;
 pub mod spec;
+mod state;
 mod sys;
 
+pub use run::{RunError, run};
 pub use spawn::spawn;
 pub use spec::MonitorSpec;
+
+use run::with_sources;
 
 /// Environment variable without which, set to 1, a monitor refuses the `process` driver: it isolates nothing
 /// and exists for tests.

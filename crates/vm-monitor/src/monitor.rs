@@ -1,0 +1,360 @@
+//! The one task that owns a VM: takes what happens and what is asked, and lets everybody see what follows.
+
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use microvm::driver::{Booted, Driver, Exit, PauseReason, Vm, VmError, VmEvent};
+use microvm::process::Process;
+use microvm::qemu::Qemu;
+use microvm::spec::DriverSpec;
+use monitor_protocol::messages::VmStatus;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::folder::{ExitRecord, Folder};
+use crate::links::Links;
+use crate::spec::MonitorSpec;
+use crate::state::State;
+use crate::{RunError, agent, console, server};
+
+/// How long an ended VM can be asked about before the monitor ends too.
+const LINGER: Duration = Duration::from_secs(10);
+/// Between attempts to go on after the host's disk had no room, or failed.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+/// Room on the host's disk with which a machine goes on, bytes.
+const ROOM_TO_GO_ON: u64 = 64 * 1024 * 1024;
+/// The console ends with the VMM, but for what is still to be read.
+const CONSOLE_ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// A guest that was told to shut down, and whose link is still up, gets at least this from its deadline for
+/// unmounting.
+const UNMOUNT: Duration = Duration::from_secs(2);
+
+/// What a connection asks of the VM.
+#[derive(Debug)]
+pub enum Command {
+    /// Its end is seen in the status.
+    Stop {
+        deadline: Duration,
+    },
+    Kill,
+    Pause(oneshot::Sender<Result<(), VmError>>),
+    Continue(oneshot::Sender<Result<(), VmError>>),
+    /// Somebody was told that the VM has ended.
+    EndSeen,
+}
+
+/// Runs the VM of `folder` to its end.
+pub async fn run(
+    folder: Folder,
+    spec: MonitorSpec,
+    allow_process_driver: bool,
+    started: Instant,
+) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let console_file = console::start(&folder.console())?;
+    let listener = listen(&folder.socket())?;
+
+    let (status, seen) = watch::channel(State::default().status());
+    let (commands, mut asked) = mpsc::channel(16);
+    let booted = boot(&folder, &spec, allow_process_driver);
+    let Booted {
+        vm,
+        mut events,
+        console,
+    } = match booted {
+        Ok(booted) => booted,
+        Err(cause) => return did_not_start(&folder, &cause),
+    };
+    let vm: Arc<dyn Vm> = Arc::from(vm);
+    let console = tokio::spawn(console::keep(console, console_file));
+    let links = Links::start(&vm, spec.relay_socket.clone());
+    let (silence, mut silent) = mpsc::channel(4);
+    tokio::spawn(agent::watch(links.clone(), seen.clone(), silence));
+    tokio::spawn(server::serve(listener, links.clone(), seen, commands));
+
+    let mut owner = Owner {
+        state: State {
+            vmm_process: vm.process(),
+            ..State::default()
+        },
+        vm,
+        links,
+        status,
+        folder,
+        started,
+        stop: None,
+        disk: disk_of(&spec),
+    };
+    owner.step("prepare");
+    let ready = owner.links.clone();
+    let ready = async move { ready.ready().await };
+    tokio::pin!(ready);
+    let deadline = Duration::from_millis(spec.stop_deadline_ms);
+    let exit = loop {
+        owner.publish();
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(VmEvent::Exited(exit)) => break exit,
+                Some(event) => owner.event(event),
+                None => break Exit { orderly: false, cause: "the VMM was lost".to_owned() },
+            },
+            Some(command) = asked.recv() => owner.command(command),
+            Some(silent) = silent.recv() => owner.state.silent = silent,
+            outcome = &mut ready, if !owner.state.was_ready => if outcome.is_ok() {
+                owner.state.was_ready = true;
+                owner.step("guest");
+            },
+            _ = terminate.recv() => owner.stop(deadline),
+            () = owner.disk_retry() => owner.go_on_with_room(),
+            () = owner.stop_deadline() => owner.kill(),
+        }
+    };
+    owner.ended(exit, console).await;
+    linger(asked).await;
+    // The socket goes with the monitor; the lock is still held, so it is nobody else's.
+    let _ = std::fs::remove_file(owner.folder.socket());
+    Ok(())
+}
+
+fn boot(
+    folder: &Folder,
+    spec: &MonitorSpec,
+    allow_process_driver: bool,
+) -> Result<Booted, RunError> {
+    match &spec.vm.driver {
+        DriverSpec::Qemu(qemu) => Ok(Qemu {
+            name: &spec.name,
+            vm: &spec.vm,
+            qemu,
+        }
+        .boot()?),
+        DriverSpec::Process(_) if !allow_process_driver => Err(RunError::ProcessDriverRefused),
+        DriverSpec::Process(process) => Ok(Process {
+            spec: process,
+            folder: folder.path(),
+        }
+        .boot()?),
+    }
+}
+
+/// The host agent learns it from the exit record, also when it comes too late for the socket.
+fn did_not_start(folder: &Folder, error: &RunError) -> Result<(), RunError> {
+    let record = ExitRecord {
+        cause: format!(
+            "the machine could not be started: {}",
+            crate::with_sources(error)
+        ),
+        at_ms: now_ms(),
+        ..ExitRecord::default()
+    };
+    tracing::error!(cause = record.cause, "not started");
+    folder.write_exit(&record)?;
+    let _ = std::fs::remove_file(folder.socket());
+    Ok(())
+}
+
+/// Waits until somebody has been told of the end, for a while.
+async fn linger(mut asked: mpsc::Receiver<Command>) {
+    let told = async {
+        while let Some(command) = asked.recv().await {
+            match command {
+                Command::EndSeen => return,
+                Command::Pause(answer) | Command::Continue(answer) => {
+                    let _ = answer.send(Err(VmError::Ended));
+                }
+                Command::Stop { .. } | Command::Kill => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, told).await;
+}
+
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn disk_of(spec: &MonitorSpec) -> Option<PathBuf> {
+    match &spec.vm.driver {
+        DriverSpec::Qemu(qemu) => Some(qemu.disk.clone()),
+        DriverSpec::Process(_) => None,
+    }
+}
+
+/// A stop that is under way.
+struct Stop {
+    deadline: tokio::time::Instant,
+    _asking: AbortOnDrop,
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Owner {
+    state: State,
+    vm: Arc<dyn Vm>,
+    links: Links,
+    status: watch::Sender<VmStatus>,
+    folder: Folder,
+    started: Instant,
+    stop: Option<Stop>,
+    /// Whose file system has to have room.
+    disk: Option<PathBuf>,
+}
+
+impl Owner {
+    fn publish(&self) {
+        let now = self.state.status();
+        self.status.send_if_modified(|seen| {
+            let changed = *seen != now;
+            *seen = now;
+            changed
+        });
+    }
+
+    fn step(&mut self, name: &str) {
+        self.state
+            .step(name, self.started.elapsed().as_millis() as u64);
+    }
+
+    fn event(&mut self, event: VmEvent) {
+        tracing::info!(?event, "VM");
+        match event {
+            VmEvent::Started => self.step("vmm"),
+            VmEvent::Paused(reason) => self.state.paused = Some(reason),
+            VmEvent::Resumed => self.state.paused = None,
+            VmEvent::Exited(_) => unreachable!("the loop ends with it"),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        tracing::info!(?command, "asked");
+        match command {
+            Command::Stop { deadline } => self.stop(deadline),
+            Command::Kill => self.kill(),
+            Command::Pause(answer) => {
+                let vm = self.vm.clone();
+                tokio::spawn(async move { answer.send(vm.pause().await) });
+            }
+            Command::Continue(answer) => {
+                let vm = self.vm.clone();
+                tokio::spawn(async move { answer.send(vm.resume().await) });
+            }
+            Command::EndSeen => {}
+        }
+    }
+
+    /// Asks the guest to shut down; a second call can only bring the deadline forward.
+    fn stop(&mut self, deadline: Duration) {
+        let ends = tokio::time::Instant::now() + deadline;
+        if let Some(stop) = &mut self.stop {
+            stop.deadline = stop.deadline.min(ends);
+            return;
+        }
+        self.state.stopping = true;
+        let (links, vm) = (self.links.clone(), self.vm.clone());
+        let paused = self.state.paused.is_some();
+        let grace = deadline.saturating_sub(UNMOUNT).max(deadline / 2);
+        let asking = tokio::spawn(async move {
+            if paused && let Err(error) = vm.resume().await {
+                tracing::warn!(%error, "a paused machine does not go on to stop in order");
+            }
+            if let Err(error) = agent::shut_down(&links, grace).await {
+                tracing::warn!(%error, "the agent cannot be told to shut down");
+            }
+        });
+        self.stop = Some(Stop {
+            deadline: ends,
+            _asking: AbortOnDrop(asking),
+        });
+    }
+
+    fn kill(&mut self) {
+        self.state.stopping = true;
+        // Whoever asked for a stop gets the kill's end; its deadline has passed.
+        self.stop = None;
+        if let Err(error) = self.vm.kill() {
+            tracing::error!(%error, "the VMM cannot be killed");
+        }
+    }
+
+    async fn stop_deadline(&self) {
+        match &self.stop {
+            Some(stop) => tokio::time::sleep_until(stop.deadline).await,
+            None => pending().await,
+        }
+    }
+
+    async fn disk_retry(&self) {
+        match self.state.paused {
+            Some(PauseReason::DiskFull | PauseReason::DiskFailed(_)) => {
+                tokio::time::sleep(DISK_RETRY).await
+            }
+            Some(PauseReason::Asked) | None => pending().await,
+        }
+    }
+
+    /// Requests that failed are done again; should they fail again, the VM says so and stands still again.
+    fn go_on_with_room(&self) {
+        let full = self.state.paused == Some(PauseReason::DiskFull);
+        let room = self.disk.as_deref().map_or(Ok(u64::MAX), room);
+        match room {
+            Ok(room) if full && room < ROOM_TO_GO_ON => {}
+            Ok(_) => {
+                let vm = self.vm.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = vm.resume().await {
+                        tracing::warn!(%error, "the machine does not go on");
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the room on the disk is not known"),
+        }
+    }
+
+    async fn ended(&mut self, exit: Exit, console: JoinHandle<()>) {
+        let _ = tokio::time::timeout(CONSOLE_ENDS_WITHIN, console).await;
+        let cause = match exit.orderly {
+            true => exit.cause,
+            false => console::explain(&exit.cause, &self.folder.console()),
+        };
+        tracing::info!(orderly = exit.orderly, cause, "ended");
+        let record = ExitRecord {
+            orderly: exit.orderly,
+            cause,
+            at_ms: now_ms(),
+            was_ready: self.state.was_ready,
+        };
+        if let Err(error) = self.folder.write_exit(&record) {
+            tracing::error!(%error, "the exit record cannot be written");
+        }
+        self.state.exit = Some(record);
+        self.publish();
+    }
+}
+
+/// Bytes that an ordinary user may still write to the file system of `path`.
+fn room(path: &Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail * system.f_frsize)
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64)
+}
