@@ -34,7 +34,7 @@ pub(crate) fn repaint(terminal: &Terminal) -> Vec<u8> {
     if terminal.alternate_active {
         painter.kitty_stack(&kitty.main_stack, kitty.main_flags);
         let normal = &terminal.normal;
-        painter.place(normal, normal.x, normal.y, false);
+        painter.place(normal, normal.x, normal.y, 0);
         painter.pen(&Attributes::default());
         painter.out.push_str("\x1b[?47h\x1b[H");
         painter.buffer(&terminal.alternate);
@@ -121,6 +121,8 @@ impl Painter {
         self.paint(buffer);
         self.pen(&Attributes::default());
         self.tabs(buffer);
+        // Before the region, so that a cursor saved outside of it can be reached.
+        self.saved_cursor(buffer);
         if buffer.scroll_top > 0 || buffer.scroll_bottom < self.rows as i32 - 1 {
             emit!(
                 self,
@@ -129,7 +131,6 @@ impl Painter {
                 buffer.scroll_bottom + 1
             );
         }
-        self.saved_cursor(buffer);
     }
 
     fn tabs(&mut self, buffer: &Buffer) {
@@ -154,7 +155,7 @@ impl Painter {
             self.out.push_str("\x1b[?6h");
         }
         let y = (saved.y - buffer.ybase as i32).clamp(0, self.rows as i32 - 1);
-        self.place(buffer, saved.x, y, saved.origin);
+        self.place(buffer, saved.x, y, 0);
         let mut extended = Extended::default();
         extended.set_underline_style(u32::from(saved.fg & fg::UNDERLINE != 0));
         self.pen(&Attributes {
@@ -199,10 +200,10 @@ impl Painter {
             .push_str(["", "\x0e", "\x1bn", "\x1bo"][charsets.level.min(3)]);
     }
 
-    /// Moves the cursor to a cell of `buffer`'s screen, which is painted already; beyond the last column is a
+    /// Moves the cursor to a cell of `buffer`'s screen, which is painted already. The client counts rows from `top`.
+    /// Beyond the last column is a
     /// pending wrap, and only printing leads there.
-    fn place(&mut self, buffer: &Buffer, x: i32, y: i32, origin: bool) {
-        let top = if origin { buffer.scroll_top } else { 0 };
+    fn place(&mut self, buffer: &Buffer, x: i32, y: i32, top: i32) {
         let line = (y - top).max(0) + 1;
         if x < self.cols as i32 {
             emit!(self, "\x1b[{line};{}H", x.max(0) + 1);
@@ -236,10 +237,11 @@ impl Painter {
         if modes.origin {
             self.out.push_str("\x1b[?6h");
         }
+        let top = if modes.origin { buffer.scroll_top } else { 0 };
         let preceding = terminal.preceding.zip(terminal.preceding_text());
         match &preceding {
-            Some((_, (x, _))) => self.place(buffer, *x, buffer.y, modes.origin),
-            None => self.place(buffer, buffer.x, buffer.y, modes.origin),
+            Some((_, (x, _))) => self.place(buffer, *x, buffer.y, top),
+            None => self.place(buffer, buffer.x, buffer.y, top),
         }
         self.modes(terminal);
         self.pen(&terminal.pen);

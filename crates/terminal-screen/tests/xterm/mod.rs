@@ -1,0 +1,121 @@
+//! Runs `compare.mjs` under node, with packages installed from the lock file.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, ensure};
+use terminal_screen::Repaint;
+
+use crate::recordings::{Event, encode};
+
+/// A place in a recording and the repaint that stands for everything before it.
+pub struct Cut {
+    pub event: usize,
+    pub byte: usize,
+    pub repaint: Repaint,
+}
+
+/// What differs at each of `cuts` or at the end, one line per cut that differs.
+pub fn compare(
+    name: &str,
+    events: &[Event],
+    cuts: &[Cut],
+    scrollback: usize,
+) -> anyhow::Result<Vec<String>> {
+    let world = tempfile::tempdir()?;
+    let (recording, cut_file) = (world.path().join(name), world.path().join("cuts"));
+    std::fs::write(&recording, encode(events))?;
+    let mut data: Vec<u8> = Vec::new();
+    for cut in cuts {
+        let Repaint { bytes, size, .. } = &cut.repaint;
+        data.extend((cut.event as u32).to_le_bytes());
+        data.extend((cut.byte as u32).to_le_bytes());
+        data.extend(size.columns.to_le_bytes());
+        data.extend(size.rows.to_le_bytes());
+        data.extend((bytes.len() as u32).to_le_bytes());
+        data.extend(bytes);
+    }
+    std::fs::write(&cut_file, data)?;
+    let output = Command::new("node")
+        .arg(installed()?.join("compare.mjs"))
+        .args([&recording, &cut_file])
+        .arg(scrollback.to_string())
+        .output()
+        .context("running node")?;
+    ensure!(
+        output.status.success(),
+        "comparing {name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?
+        .lines()
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The folder of scripts beside its installed packages.
+///
+/// They are kept under `ROOST_CACHE`, by the lock file's content, so that a clean clone need not fetch them again.
+fn installed() -> anyhow::Result<&'static Path> {
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let result = INSTALLED.get_or_init(|| install().map_err(|error| format!("{error:#}")));
+    result
+        .as_deref()
+        .map_err(|error| anyhow::anyhow!("installing the packages to compare with: {error}"))
+}
+
+fn install() -> anyhow::Result<PathBuf> {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/xterm");
+    let Some(cache) = std::env::var_os("ROOST_CACHE") else {
+        if !source.join("node_modules").exists() {
+            npm_ci(&source)?;
+        }
+        return Ok(source);
+    };
+    let lock = std::fs::read(source.join("package-lock.json"))?;
+    let folder = Path::new(&cache).join(format!("terminal-screen-xterm-{:016x}", fnv(&lock)));
+    if !folder.exists() {
+        std::fs::create_dir_all(&cache)?;
+        let staging = tempfile::tempdir_in(&cache)?;
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(source.join(file), staging.path().join(file))?;
+        }
+        npm_ci(staging.path())?;
+        // Another run may have been faster; its folder is as good.
+        let renamed = std::fs::rename(staging.keep(), &folder);
+        ensure!(
+            renamed.is_ok() || folder.exists(),
+            "keeping the packages in {}",
+            folder.display()
+        );
+    }
+    let scripts = tempfile::tempdir()?.keep();
+    for script in ["compare.mjs", "state.mjs", "package.json"] {
+        std::fs::copy(source.join(script), scripts.join(script))?;
+    }
+    std::os::unix::fs::symlink(folder.join("node_modules"), scripts.join("node_modules"))?;
+    Ok(scripts)
+}
+
+fn npm_ci(folder: &Path) -> anyhow::Result<()> {
+    let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+    let output = Command::new("npm")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .context("running npm")?;
+    ensure!(
+        output.status.success(),
+        "npm ci: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// FNV-1a; names a folder, nothing more.
+fn fnv(data: &[u8]) -> u64 {
+    data.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3)
+    })
+}
