@@ -1,4 +1,4 @@
-// Fails when src/generated is not what the .proto file gives.
+// Fails when src/generated is not what the .proto file and the API's document give.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 const fresh = mkdtempSync(join(tmpdir(), 'roost-generated-'))
 try {
   execFileSync('npx', ['buf', 'generate', '--template', templateInto(fresh)], { stdio: 'inherit' })
+  execFileSync('npx', ['openapi-typescript', '../openapi/roost.json', '-o', join(fresh, 'control.ts')], { stdio: 'ignore' })
   const names = (folder) => readdirSync(folder).sort()
   const same =
     names(fresh).join() === names('src/generated').join() &&
