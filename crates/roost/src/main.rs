@@ -1,1 +1,97 @@
-fn main() {}
+//! The one program: composition of the services (`roost up`), a VM's monitor, and the command line client.
+//!
+//! Knows every part and none of their rules. Server commands are here, a file for each; [`cli`] is the
+//! client, which speaks the public API as anybody could.
+//!
+//! - [`up`]: the whole server on one machine; start here.
+//! - [`config`], [`data_folder`], [`port`]: what it is told and where it keeps what it knows.
+//! - [`doctor`], [`trust`], [`users`]: for operators.
+//!
+//! Tested by running the program: `tests/` beside this, and the workspace's `tests/`.
+
+mod config;
+mod data_folder;
+mod host;
+mod logs;
+mod port;
+mod trust;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// VS Code in the browser, on a virtual machine of your own.
+#[derive(Debug, Parser)]
+#[command(name = "roost", disable_version_flag = true, arg_required_else_help = true)]
+struct Arguments {
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show or install the local certificate authority
+    Trust(trust::Trust),
+    /// Print the version
+    Version,
+    /// Print completions for a shell: `source <(roost completions bash)`
+    Completions { shell: clap_complete::Shell },
+    /// Watch one virtual machine; started by the server
+    #[command(hide = true)]
+    VmMonitor {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("roost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        // There is one of these for every running workspace, so it gets no runtime that it does not need.
+        Command::VmMonitor { dir } => {
+            vm_monitor::run(&dir)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Version => {
+            version(arguments.json);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "roost",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Trust(trust) => trust.run(arguments.json),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn version(json: bool) {
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        println!("{}", serde_json::json!({ "version": version }));
+    } else {
+        println!("roost {version}");
+    }
+}
