@@ -126,6 +126,35 @@ impl Attributes {
         self.bg & bg::HAS_EXTENDED != 0
     }
 
+    /// The style of underline that shows, 0 for none.
+    pub fn underline(&self) -> u32 {
+        match self.fg & fg::UNDERLINE != 0 {
+            true if self.has_extended() => self.extended.underline_style(),
+            true => 1,
+            false => 0,
+        }
+    }
+
+    /// The colour that underlines have or would have.
+    pub fn underline_color(&self) -> u32 {
+        let hidden = self.fg & fg::UNDERLINE != 0 && !self.has_extended();
+        if hidden {
+            0
+        } else {
+            self.extended.underline_color()
+        }
+    }
+
+    /// What an empty cell shows of these: all, when there is more to see than the background, else that.
+    pub fn shown_empty(self) -> Attributes {
+        let seen = self.fg & (fg::INVERSE | fg::STRIKETHROUGH) != 0 || self.bg & bg::OVERLINE != 0;
+        if seen || self.underline() != 0 {
+            self
+        } else {
+            self.erased()
+        }
+    }
+
     /// Keeps the flag in step with the extended attributes after they changed.
     pub fn update_extended(&mut self) {
         if self.extended.is_empty() {

@@ -46,6 +46,17 @@ pub(crate) fn repaint(terminal: &Terminal) -> Vec<u8> {
     painter.out.into_bytes()
 }
 
+/// The pen to save: its underline's style is not saved, only that there is one.
+fn saved_pen(saved: &SavedCursor) -> Attributes {
+    let mut extended = Extended::default();
+    extended.set_underline_style(u32::from(saved.fg & fg::UNDERLINE != 0));
+    Attributes {
+        fg: saved.fg,
+        bg: saved.bg,
+        extended,
+    }
+}
+
 /// Output so far, and the client's pen after it.
 struct Painter {
     out: String,
@@ -103,7 +114,7 @@ impl Painter {
         if saved_is_needed {
             self.saved_cursor(&terminal.alternate);
         }
-        self.out.push_str("\x1b[?47l");
+        self.out.push_str("\x1b[?47l\x1b[H");
     }
 
     /// Pushes `stack` and leaves `flags` in force.
@@ -156,13 +167,7 @@ impl Painter {
         }
         let y = (saved.y - buffer.ybase as i32).clamp(0, self.rows as i32 - 1);
         self.place(buffer, saved.x, y, 0);
-        let mut extended = Extended::default();
-        extended.set_underline_style(u32::from(saved.fg & fg::UNDERLINE != 0));
-        self.pen(&Attributes {
-            fg: saved.fg,
-            bg: saved.bg,
-            extended,
-        });
+        self.pen(&saved_pen(saved));
         self.charsets(&saved.charsets);
         self.out.push_str(if saved.wraparound {
             "\x1b7"
@@ -201,8 +206,7 @@ impl Painter {
     }
 
     /// Moves the cursor to a cell of `buffer`'s screen, which is painted already. The client counts rows from `top`.
-    /// Beyond the last column is a
-    /// pending wrap, and only printing leads there.
+    /// Beyond the last column is a pending wrap, and only printing leads there.
     fn place(&mut self, buffer: &Buffer, x: i32, y: i32, top: i32) {
         let line = (y - top).max(0) + 1;
         if x < self.cols as i32 {
@@ -284,9 +288,15 @@ impl Painter {
             MouseEncoding::Sgr => "\x1b[?1006h",
             MouseEncoding::SgrPixels => "\x1b[?1016h",
         });
-        if let Some(style) = modes.cursor_style {
-            emit!(self, "\x1b[{style} q");
+        if let Some(shape) = modes.cursor_shape {
+            emit!(self, "\x1b[{shape} q");
         }
+        // Numbers beyond the last shape change blinking alone.
+        self.out.push_str(match modes.cursor_blink {
+            None => "",
+            Some(true) => "\x1b[7 q",
+            Some(false) => "\x1b[8 q",
+        });
         if modes.cursor_hidden {
             self.out.push_str("\x1b[?25l");
         }

@@ -8,6 +8,9 @@ use crate::cell::Attributes;
 use crate::line::Line;
 use crate::width;
 
+/// A space two columns wide.
+const WIDE_SPACE: char = '\u{3000}';
+
 /// How a row ends, and so how the next one begins.
 enum Joint {
     /// By a line feed.
@@ -55,30 +58,43 @@ impl Painter {
             Joint::Hard => 0,
             Joint::Wrap { mend } => self.begin_wrapped(line, mend),
         };
-        let used = (0..self.cols)
-            .rposition(|x| line.has_content(x) || line.attributes(x) != Attributes::default());
+        let last = self.cols - 1;
+        let is_empty = |x| !line.has_content(x);
+        let shown = |x| line.attributes(x).shown_empty();
+        let used =
+            (0..self.cols).rposition(|x| line.has_content(x) || shown(x) != Attributes::default());
         let end = if next.is_some() {
             self.cols
         } else {
             used.map_or(0, |last| last + 1)
         };
+        if next.is_none() && is_empty(last) && shown(last) != shown(last).erased() && x < last {
+            self.decorated_last(x, &shown(last));
+        }
         while x < end {
-            let cell = line.cell(x);
-            let fits = x + cell.width() as usize <= self.cols;
-            let whole = cell.width() != 2 || (line.width(x + 1) == 0 && !line.has_content(x + 1));
-            if cell.has_content() && fits && whole {
+            if is_printable(line, x, self.cols) {
                 x += self.text(line, x);
                 continue;
             }
-            let attributes = line.attributes(x);
-            let run = (x..end)
-                .take_while(|&x| !line.has_content(x) && line.attributes(x) == attributes)
+            let attributes = shown(x);
+            let mut run = (x..end)
+                .take_while(|&x| is_empty(x) && shown(x) == attributes)
                 .count()
                 .max(1);
+            let decorated = attributes != attributes.erased();
+            if decorated && x < last {
+                self.decorated(x, &attributes);
+                x += 1;
+                continue;
+            }
             if let (Some(next), true) = (next, x + run == self.cols) {
                 return self.end_in_null(&attributes, run, next);
             }
-            self.erase(&attributes, run);
+            if decorated {
+                run = 1; // the last column, painted already
+            } else {
+                self.erase(&attributes, run);
+            }
             if x + run < end {
                 emit!(self, "\x1b[{run}C");
             }
@@ -89,6 +105,23 @@ impl Painter {
         } else {
             Joint::Hard
         }
+    }
+
+    /// An empty cell with more than a background: what is left of a wide character cut by printing on its right half.
+    fn decorated(&mut self, x: usize, attributes: &Attributes) {
+        self.pen(attributes);
+        emit!(self, "{WIDE_SPACE}\x1b[{0}G \x1b[{0}G", x + 2);
+        self.pen(&Attributes::default());
+        self.out.push_str("\x1b[X");
+    }
+
+    /// The same in the last column, by printing on a left half; before the columns left of it are painted.
+    fn decorated_last(&mut self, x: usize, attributes: &Attributes) {
+        let left = self.cols - 1;
+        self.pen(attributes);
+        emit!(self, "\x1b[{left}G{WIDE_SPACE}\x1b[{left}G \x1b[{left}G");
+        self.pen(&Attributes::default());
+        emit!(self, "\x1b[X\x1b[{}G", x + 1);
     }
 
     /// Prints one cell; answers how many columns it took.
@@ -125,7 +158,7 @@ impl Painter {
     /// The row ends in null cells, yet the next one continues it.
     fn end_in_null(&mut self, attributes: &Attributes, columns: usize, next: &Line) -> Joint {
         let wraps_by_itself = next.width(0) == 2 && next.has_content(0);
-        if wraps_by_itself && next.attributes(0) == *attributes {
+        if wraps_by_itself && next.attributes(0).shown_empty() == *attributes {
             self.erase(attributes, columns - 1);
         } else {
             self.erase(attributes, columns);
@@ -134,7 +167,8 @@ impl Painter {
             emit!(self, "\x1b[{}C", columns - 1);
         }
         if wraps_by_itself {
-            let mend = (next.attributes(0) != *attributes).then(|| attributes.erased());
+            let mend =
+                (next.attributes(0).shown_empty() != *attributes).then(|| attributes.erased());
             return Joint::Wrap { mend };
         }
         self.pen(&Attributes::default());
@@ -165,4 +199,12 @@ impl Painter {
         }
         x
     }
+}
+
+/// Whether the cell has text that lies on the screen as a whole.
+fn is_printable(line: &Line, x: usize, cols: usize) -> bool {
+    let cell = line.cell(x);
+    let fits = x + cell.width() as usize <= cols;
+    let whole = cell.width() != 2 || (line.width(x + 1) == 0 && !line.has_content(x + 1));
+    cell.has_content() && fits && whole
 }

@@ -9,13 +9,18 @@ use crate::terminal::color_parameters;
 
 impl Painter {
     pub(super) fn pen(&mut self, wanted: &Attributes) {
-        let link = match (&self.pen.extended.link, &wanted.extended.link) {
-            (Some(open), Some(wanted)) => !Arc::ptr_eq(open, wanted),
-            (None, None) => false,
-            _ => true,
+        // What a restored cursor hides of the extended attributes is not there.
+        let link = wanted
+            .extended
+            .link
+            .as_ref()
+            .filter(|_| wanted.has_extended());
+        let changed = match (&self.pen.extended.link, link) {
+            (Some(open), Some(link)) => !Arc::ptr_eq(open, link),
+            (open, link) => open.is_some() != link.is_some(),
         };
-        if link {
-            match &wanted.extended.link {
+        if changed {
+            match link {
                 Some(link) if link.id.is_empty() => emit!(self, "\x1b]8;;{}\x1b\\", link.uri),
                 Some(link) => emit!(self, "\x1b]8;id={};{}\x1b\\", link.id, link.uri),
                 None => self.out.push_str("\x1b]8;;\x1b\\"),
@@ -31,7 +36,9 @@ impl Painter {
                 "\x1b[0\"q"
             });
         }
+        let link = link.cloned();
         self.pen = wanted.clone();
+        self.pen.extended.link = link;
     }
 
     /// The same, and what is printed next joins nothing that was printed before.
@@ -58,12 +65,13 @@ impl Painter {
         for (_, parameter) in flags.iter().filter(|(flag, _)| *flag != 0) {
             emit!(self, ";{parameter}");
         }
-        if wanted.fg & fg::UNDERLINE != 0 {
-            emit!(self, ";4:{}", wanted.extended.underline_style().max(1));
+        let underline = wanted.underline();
+        if underline != 0 {
+            emit!(self, ";4:{underline}");
         }
         color_parameters(wanted.fg, 30, &mut self.out);
         color_parameters(wanted.bg, 40, &mut self.out);
-        color_parameters(wanted.extended.underline_color(), 50, &mut self.out);
+        color_parameters(wanted.underline_color(), 50, &mut self.out);
         self.out.push('m');
         // `SGR 0` ended protection with everything else.
         self.pen.bg &= !bg::PROTECTED;
@@ -72,12 +80,12 @@ impl Painter {
 
 /// Everything that `CSI m` sets.
 fn graphics(attributes: &Attributes) -> (u32, u32, u32, u32) {
-    let extended = &attributes.extended;
+    let foreground = attributes.fg & !fg::UNDERLINE;
     let background = attributes.bg & !(bg::PROTECTED | bg::HAS_EXTENDED);
     (
-        attributes.fg,
+        foreground,
         background,
-        extended.underline_style(),
-        extended.underline_color(),
+        attributes.underline(),
+        attributes.underline_color(),
     )
 }

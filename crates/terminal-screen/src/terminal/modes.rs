@@ -31,8 +31,9 @@ pub(crate) struct Modes {
     pub application_keypad: bool,
     pub bracketed_paste: bool,
     pub color_scheme_updates: bool,
-    /// The number of the last `CSI q`, from 1 to 6; `None` is the user's own choice.
-    pub cursor_style: Option<u8>,
+    /// 1 block, 3 underline, 5 bar; `None` is the user's own choice.
+    pub cursor_shape: Option<u8>,
+    pub cursor_blink: Option<bool>,
     pub origin: bool,
     pub reverse_wraparound: bool,
     pub send_focus: bool,
@@ -53,7 +54,8 @@ impl Default for Modes {
             application_keypad: false,
             bracketed_paste: false,
             color_scheme_updates: false,
-            cursor_style: None,
+            cursor_shape: None,
+            cursor_blink: None,
             origin: false,
             reverse_wraparound: false,
             send_focus: false,
@@ -221,15 +223,15 @@ impl Terminal {
     }
 
     pub(super) fn set_cursor_style(&mut self, style: i32) {
-        self.modes.cursor_style = match style {
-            0 => None,
-            1..=6 => Some(style as u8),
-            // Only blinking changes.
-            _ => self
-                .modes
-                .cursor_style
-                .map(|old| (old - 1) / 2 * 2 + if style % 2 == 1 { 1 } else { 2 }),
-        };
+        if style == 0 {
+            self.modes.cursor_shape = None;
+            self.modes.cursor_blink = None;
+            return;
+        }
+        if style <= 6 {
+            self.modes.cursor_shape = Some((style as u8 - 1) / 2 * 2 + 1);
+        }
+        self.modes.cursor_blink = Some(style % 2 == 1);
     }
 
     pub(super) fn kitty_set(&mut self, params: &Params) {

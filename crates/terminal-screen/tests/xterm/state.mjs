@@ -120,7 +120,7 @@ export function snapshot({ terminal, colors }) {
     },
     whole: {
       ...modes,
-      pen: JSON.stringify(attributes(core, pen.fg, pen.bg, pen.extended)),
+      pen: Object.values(attributes(core, pen.fg, pen.bg, pen.extended)).join(' '),
       charsets: charsets(core._charsetService.charsets) + core._charsetService.glevel,
       insert: service.modes.insertMode,
       newLine: core.optionsService.rawOptions.convertEol,
@@ -142,7 +142,10 @@ export function differences(expected, found, limit = 6) {
   const show = (value) => JSON.stringify(value) ?? 'nothing';
   note('size', expected.size, found.size);
   note('alternate screen', expected.alternate, found.alternate);
-  for (const key of Object.keys(expected.whole)) note(key, expected.whole[key], found.whole[key]);
+  for (const key of Object.keys(expected.whole)) {
+    const [want, got] = [expected.whole[key], found.whole[key]];
+    if (!(key === 'pen' && onlyForgotten(want, got))) note(key, want, got);
+  }
   for (const name of ['normal', 'alternate']) {
     const [a, b] = [expected.buffers[name], found.buffers[name]];
     for (const key of ['history', 'cursor', 'region', 'tabs', 'saved']) note(`${name} ${key}`, a[key], b[key]);
@@ -152,10 +155,15 @@ export function differences(expected, found, limit = 6) {
       note(`${at} wrapped`, a.lines[y].wrapped, b.lines[y].wrapped);
       for (let x = 0; x < a.lines[y].cells.length; x++) {
         const [want, got] = [a.lines[y].cells[x], b.lines[y].cells[x]];
-        // xterm.js forgets links whose line scrolled within a region; the repaint may know them still.
-        if (want !== got && !(want.endsWith('forgotten') && want.split(' ').slice(0, -1).join(' ') === got.split(' ').slice(0, -1).join(' '))) note(`${at} column ${x}`, want, got);
+        if (want !== got && !onlyForgotten(want, got)) note(`${at} column ${x}`, want, got);
       }
     }
   }
   return out;
+}
+
+/** xterm.js forgets a link with the lines it stood on; which those are depends on how the text moved. */
+function onlyForgotten(a, b) {
+  const withoutLink = (text) => text.slice(0, text.lastIndexOf(' '));
+  return (a.endsWith('forgotten') || b.endsWith('forgotten')) && withoutLink(a) === withoutLink(b);
 }
