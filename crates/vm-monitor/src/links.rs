@@ -8,6 +8,7 @@ use std::time::Duration;
 use guest_protocol::link::{self, Incoming, Link, LinkStream, Side};
 use microvm::driver::{LinkClass, Vm};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::relay;
 
@@ -21,6 +22,7 @@ const RETRY: Duration = Duration::from_millis(200);
 pub struct Links {
     interactive: watch::Receiver<Option<Link>>,
     bulk: watch::Receiver<Option<Link>>,
+    tasks: [AbortHandle; 2],
 }
 
 impl Links {
@@ -28,13 +30,21 @@ impl Links {
     pub fn start(vm: &Arc<dyn Vm>, relay_socket: Option<PathBuf>) -> Self {
         let start = |class| {
             let (up, links) = watch::channel(None);
-            tokio::spawn(keep_up(vm.clone(), class, up, relay_socket.clone()));
-            links
+            let task = tokio::spawn(keep_up(vm.clone(), class, up, relay_socket.clone()));
+            (links, task.abort_handle())
         };
+        let (interactive, one) = start(LinkClass::Interactive);
+        let (bulk, other) = start(LinkClass::Bulk);
         Self {
-            interactive: start(LinkClass::Interactive),
-            bulk: start(LinkClass::Bulk),
+            interactive,
+            bulk,
+            tasks: [one, other],
         }
+    }
+
+    /// The VM has ended: whoever waits for a link is told.
+    pub fn end(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 
     /// Waits until the interactive link is up.

@@ -88,6 +88,7 @@ pub async fn run(
         folder,
         started,
         stop: None,
+        killed: None,
         disk: disk_of(&spec),
     };
     owner.step("prepare");
@@ -111,7 +112,7 @@ pub async fn run(
             },
             _ = terminate.recv() => owner.stop(deadline),
             () = owner.disk_retry() => owner.go_on_with_room(),
-            () = owner.stop_deadline() => owner.kill(),
+            () = owner.stop_deadline() => owner.kill("the guest did not stop in time and was killed"),
         }
     };
     owner.ended(exit, console).await;
@@ -213,6 +214,8 @@ struct Owner {
     folder: Folder,
     started: Instant,
     stop: Option<Stop>,
+    /// Why we killed it, if we did.
+    killed: Option<&'static str>,
     /// Whose file system has to have room.
     disk: Option<PathBuf>,
 }
@@ -246,7 +249,7 @@ impl Owner {
         tracing::info!(?command, "asked");
         match command {
             Command::Stop { deadline } => self.stop(deadline),
-            Command::Kill => self.kill(),
+            Command::Kill => self.kill("killed on request"),
             Command::Pause(answer) => {
                 let vm = self.vm.clone();
                 tokio::spawn(async move { answer.send(vm.pause().await) });
@@ -284,9 +287,10 @@ impl Owner {
         });
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self, why: &'static str) {
         self.state.stopping = true;
-        // Whoever asked for a stop gets the kill's end; its deadline has passed.
+        self.killed = Some(why);
+        // Whoever asked for a stop sees the same end.
         self.stop = None;
         if let Err(error) = self.vm.kill() {
             tracing::error!(%error, "the VMM cannot be killed");
@@ -329,9 +333,11 @@ impl Owner {
 
     async fn ended(&mut self, exit: Exit, console: JoinHandle<()>) {
         let _ = tokio::time::timeout(CONSOLE_ENDS_WITHIN, console).await;
-        let cause = match exit.orderly {
-            true => exit.cause,
-            false => console::explain(&exit.cause, &self.folder.console()),
+        self.links.end();
+        let cause = match (self.killed, exit.orderly) {
+            (Some(why), false) => why.to_owned(),
+            (_, true) => exit.cause,
+            (None, false) => console::explain(&exit.cause, &self.folder.console()),
         };
         tracing::info!(orderly = exit.orderly, cause, "ended");
         let record = ExitRecord {
