@@ -26,7 +26,8 @@ mod tests {
         ("control-plane", &["model", "control-api", "fleet-api"]),
         // guest-protocol: programs' exec and files over HTTP are sessions of the gateway's own. It never
         // reads one that it carries.
-        ("gateway", &["model", "fleet-api", "guest-protocol"]),
+        // control-api: the wire types of those requests.
+        ("gateway", &["model", "control-api", "fleet-api", "guest-protocol"]),
         (
             "roost",
             &[

@@ -10,6 +10,7 @@
 //! - [`events`]: what the event streams carry.
 //! - [`identity`]: sign-in, users, tokens, profile.
 //! - [`git`]: credentials of git servers.
+//! - [`programs`]: commands and files in a workspace, which the gateway answers.
 //! - [`server`]: the installation and its host.
 //!
 //! Tested where it is served: the document made from these types is checked in, and a test compares.
@@ -18,6 +19,7 @@ pub mod events;
 pub mod git;
 pub mod identity;
 pub mod problem;
+pub mod programs;
 pub mod server;
 pub mod starts;
 pub mod workspaces;

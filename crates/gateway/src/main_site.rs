@@ -6,19 +6,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use tower::ServiceExt;
 
 use crate::answers::Problem;
-use crate::{Gateway, programs, tunnel};
+use crate::{Gateway, programs};
 
 /// First parts of the paths that the control plane answers.
 const CONTROL: [&str; 4] = ["api", "open", "preview-entry", "metrics"];
 
 pub fn router(gateway: Arc<Gateway>, control: Router) -> Router {
-    Router::new()
-        .route("/api/v1/session/{workspace}/{class}", get(programs::session))
-        .route("/api/v1/tunnel/{workspace}/{port}", get(tunnel::open))
+    programs::routes()
         .with_state(gateway.clone())
         .fallback(rest)
         .with_state((gateway, control))

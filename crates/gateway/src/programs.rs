@@ -1,12 +1,18 @@
 //! Doors for programs on the main origin. They sign in with a token or a ticket in a header; no cookie is
 //! looked at, so no page of anybody's can use them in a user's name.
 
+mod exec;
+mod files;
+mod guest;
+
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use fleet_api::control::Route;
 use fleet_api::host::GuestRole;
 use fleet_api::ticket::Door;
@@ -14,6 +20,21 @@ use fleet_api::ticket::Door;
 use crate::Gateway;
 use crate::answers::Problem;
 use crate::guest_session::{self, Class, Guest};
+
+/// Requests of programs; the paths are described in [`control_api::programs`].
+pub fn routes() -> Router<Arc<Gateway>> {
+    const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
+    let at = |path: &str| format!("{WORKSPACE}/{path}");
+    Router::new()
+        .route("/api/v1/session/{workspace}/{class}", get(session))
+        .route("/api/v1/tunnel/{workspace}/{port}", get(crate::tunnel::open))
+        .route(&at("exec"), post(exec::start))
+        .route(&at("exec/{exec}"), get(exec::attach))
+        .route(&at("exec/{exec}/signal"), post(exec::signal))
+        .route(&at("files"), get(files::read).put(files::write).delete(files::remove))
+        .route(&at("files/list"), get(files::list))
+        .route(&at("archive"), get(files::archive).put(files::extract))
+}
 
 /// Whom the `Authorization` header lets in.
 pub async fn admit(gateway: &Gateway, headers: &HeaderMap, name: &str) -> Result<Guest, Problem> {
@@ -48,7 +69,7 @@ fn wrong_token() -> Problem {
 }
 
 /// `GET /api/v1/session/WORKSPACE/interactive|bulk`: a guest session over a WebSocket.
-pub async fn session(
+async fn session(
     State(gateway): State<Arc<Gateway>>,
     Path((name, class)): Path<(String, Class)>,
     headers: HeaderMap,

@@ -1,0 +1,137 @@
+//! Commands and files in a workspace over plain HTTP, for programs. The gateway answers these, with an API
+//! token in `Authorization: Bearer`.
+//!
+//! | request, below `/api/v1/workspaces/{workspace}` | answer |
+//! |---|---|
+//! | `POST exec` with [`ExecRequest`] | [`ExecEvent`] a line, while it runs |
+//! | `GET exec/{exec}?stdout_offset=&stderr_offset=` | the same, from there on |
+//! | `POST exec/{exec}/signal` with [`SignalRequest`] | 204 |
+//! | `GET files?path=` | the file's bytes; `ETag` is its version |
+//! | `PUT files?path=&mode=&parents=` | [`FileEntry`]; `If-Match` with a version, `If-None-Match: *` for a new one |
+//! | `DELETE files?path=&recursive=` | 204 |
+//! | `GET files/list?path=` | [`FileList`] |
+//! | `GET archive?path=&format=` | the folder as `tar.gz` or `zip` |
+//! | `PUT archive?path=` with a tar stream | 204, unpacked below the path |
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Content type of [`ExecEvent`]s, one a line.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// What to run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Program and arguments; no shell reads them.
+    pub command: Vec<String>,
+    /// Absent: the folder that the editor opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Given to the program as its standard input; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// Of the caller's choice: a repeated request with the same key attaches to the program that runs already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long the program and its output outlive a lost connection; absent: 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linger_seconds: Option<u32>,
+}
+
+/// What happens to a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum ExecEvent {
+    /// First. Attach to `exec` after a lost connection, with the offsets after the last bytes seen.
+    Started { exec: String, process: u32, stdout_offset: u64, stderr_offset: u64 },
+    Output {
+        stream: ExecStream,
+        /// Of the first byte, since the program's start.
+        offset: u64,
+        #[serde(flatten)]
+        data: ExecData,
+    },
+    /// Nothing happened for a while, and the connection stands.
+    Alive,
+    /// Last. The exit status, or with `signaled` the signal's number.
+    Exited { code: i32, signaled: bool },
+    /// Last: the connection to the workspace was lost or refused. The program may run on.
+    Failed { detail: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecStream {
+    Stdout,
+    Stderr,
+}
+
+/// Bytes: as text where they are UTF-8, else as base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecData {
+    Text(String),
+    Base64(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRequest {
+    /// Number of the signal: 2 interrupts, 15 terminates, 9 kills.
+    pub signal: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FileList {
+    pub entries: Vec<FileEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FileEntry {
+    /// Last part of the path.
+    pub name: String,
+    pub kind: FileKind,
+    /// The name is a symbolic link; `kind` is what it leads to.
+    pub symlink: bool,
+    /// Bytes.
+    pub size: u64,
+    /// Milliseconds since 1970.
+    pub modified_ms: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Changes whenever the content may have.
+    pub version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    File,
+    Directory,
+    /// It leads nowhere.
+    Symlink,
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_flat_objects() {
+        let event = ExecEvent::Output {
+            stream: ExecStream::Stderr,
+            offset: 7,
+            data: ExecData::Text("x".into()),
+        };
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(text, r#"{"event":"output","stream":"stderr","offset":7,"text":"x"}"#);
+        assert_eq!(serde_json::from_str::<ExecEvent>(&text).unwrap(), event);
+        assert_eq!(serde_json::to_string(&ExecEvent::Alive).unwrap(), r#"{"event":"alive"}"#);
+    }
+}

@@ -1,0 +1,180 @@
+//! Files of a workspace: bytes in and out as they come, whatever their size.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use control_api::programs::{FileEntry, FileKind, FileList};
+use futures::TryStreamExt;
+use guest_protocol::client::Download;
+use guest_protocol::frames::{FileInfo, FileType, FileWrite, StreamClass};
+use serde::Deserialize;
+use tokio::io::AsyncRead;
+use tokio_util::io::StreamReader;
+
+use super::guest::{problem, session};
+use crate::Gateway;
+use crate::answers::Problem;
+
+#[derive(Deserialize)]
+pub struct Target {
+    /// Absolute, in the workspace.
+    path: String,
+    /// Permission bits of a new file, octal.
+    mode: Option<String>,
+    /// Makes the folders above as well.
+    #[serde(default)]
+    parents: bool,
+    #[serde(default)]
+    recursive: bool,
+    #[serde(default)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+enum Format {
+    #[default]
+    #[serde(rename = "tar.gz")]
+    TarGz,
+    #[serde(rename = "zip")]
+    Zip,
+}
+
+pub async fn read(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
+    let download = session.read_file(&target.path, 0, 0).await.map_err(problem)?;
+    let info = download.info().cloned().unwrap_or_default();
+    let mut response = content(download, "application/octet-stream");
+    let headers = response.headers_mut();
+    // Files of /proc have no size and yet content; they end where the stream does.
+    if info.size > 0 {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(info.size));
+    }
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", info.version)) {
+        headers.insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+pub async fn write(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    request: Request,
+) -> Result<Json<FileEntry>, Problem> {
+    let (parts, content) = request.into_parts();
+    let session = session(&gateway, &parts.headers, &workspace, StreamClass::Bulk).await?;
+    let mode = match &target.mode {
+        None => 0,
+        Some(text) => u32::from_str_radix(text, 8)
+            .map_err(|_| Problem::invalid("`mode` is an octal number such as 755."))?,
+    };
+    let header =
+        |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let write = FileWrite {
+        path: target.path,
+        create: true,
+        overwrite: header(header::IF_NONE_MATCH) != Some("*"),
+        if_version: header(header::IF_MATCH).unwrap_or_default().trim_matches('"').into(),
+        mode,
+        make_parents: target.parents,
+    };
+    let written = session.write_file(write, body(content)).await.map_err(problem)?;
+    Ok(Json(entry(written)))
+}
+
+pub async fn remove(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
+    session.remove(&target.path, target.recursive).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    headers: HeaderMap,
+) -> Result<Json<FileList>, Problem> {
+    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
+    let entries = session.list(&target.path).await.map_err(problem)?;
+    Ok(Json(FileList { entries: entries.into_iter().map(entry).collect() }))
+}
+
+pub async fn archive(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
+    // The stream could only break off, so what is no folder is refused before it begins.
+    let info = session.stat(&target.path).await.map_err(problem)?;
+    if info.r#type() != FileType::Directory {
+        return Err(Problem::invalid(format!("{} is no folder.", target.path)));
+    }
+    let zip = target.format == Format::Zip;
+    let download = session.archive(&target.path, zip).map_err(problem)?;
+    Ok(content(download, if zip { "application/zip" } else { "application/gzip" }))
+}
+
+pub async fn extract(
+    State(gateway): State<Arc<Gateway>>,
+    Path(workspace): Path<String>,
+    Query(target): Query<Target>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (parts, content) = request.into_parts();
+    let session = session(&gateway, &parts.headers, &workspace, StreamClass::Bulk).await?;
+    session.extract(&target.path, body(content)).await.map_err(problem)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn body(content: Body) -> impl AsyncRead + Unpin {
+    StreamReader::new(content.into_data_stream().map_err(std::io::Error::other))
+}
+
+/// A broken stream breaks the answer off, so that nobody takes a part for the whole.
+fn content(download: Download, kind: &'static str) -> Response {
+    let pieces = futures::stream::try_unfold(download, |mut download| async move {
+        Ok::<_, guest_protocol::client::Error>(download.next().await?.map(|piece| (piece, download)))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    // A guest's file must never be taken for a page of this origin's.
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    response
+}
+
+fn entry(info: FileInfo) -> FileEntry {
+    let kind = match info.r#type() {
+        FileType::File => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        FileType::Other | FileType::Unspecified => FileKind::Other,
+    };
+    FileEntry {
+        name: info.name,
+        kind,
+        symlink: info.symlink,
+        size: info.size,
+        modified_ms: info.modified_ms,
+        mode: info.mode,
+        version: info.version,
+    }
+}
