@@ -2,13 +2,14 @@
 import vsix from '@codingame/monaco-vscode-rollup-vsix-plugin'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vitest/config'
+import { preloadEditor } from './vite-preload'
 
 const workbench = { workbench: 'workbench.html' }
 
 export default defineConfig(({ mode }) => ({
   // The fake guest is part of a build of its own: `vite build --mode fake`.
   define: { ROOST_FAKE: JSON.stringify(mode === 'fake') },
-  plugins: [svelte(), vsix()],
+  plugins: [svelte(), vsix(), preloadEditor()],
   build: {
     target: 'es2023',
     outDir: mode === 'fake' ? 'dist-fake' : 'dist',

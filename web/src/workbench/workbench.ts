@@ -1,6 +1,8 @@
 // Starts the editor: settings first, then VS Code's services, then our parts in the order of what is seen.
-import { initialize, LogLevel } from '@codingame/monaco-vscode-api'
+import { getService, initialize, LogLevel } from '@codingame/monaco-vscode-api'
 import { URI } from '@codingame/monaco-vscode-api/vscode/vs/base/common/uri'
+import { LifecyclePhase } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle'
+import { ILifecycleService } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle.service'
 import type { Feature, WorkbenchContext } from './context'
 import { configurationDefaults } from './defaults'
 import './languages'
@@ -27,6 +29,9 @@ export async function startWorkbench(
   })
   performance.mark('roost:initialized')
   await Promise.all(features.map((feature) => feature.start?.(context)))
+  const lifecycle = await getService(ILifecycleService)
+  // The files that were open are shown: what nobody is waiting for may begin.
+  await lifecycle.when(LifecyclePhase.Restored)
   await painted()
   performance.mark('roost:painted')
   await Promise.all(features.map((feature) => feature.startLater?.(context)))
