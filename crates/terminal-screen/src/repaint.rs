@@ -28,22 +28,59 @@ pub(crate) fn repaint(terminal: &Terminal) -> Vec<u8> {
         rows: terminal.rows as usize,
     };
     painter.strings(terminal);
-    painter.hidden_alternate(terminal);
-    painter.buffer(&terminal.normal);
+    // Saving a cursor keeps all character sets designated so far, so the one that keeps fewer comes first.
+    let (normal, alternate) = (&terminal.normal, &terminal.alternate);
+    let alternate_first = alternate.saved.charsets.sets.len() <= normal.saved.charsets.sets.len();
+    if alternate_first {
+        painter.hidden_alternate(terminal);
+    }
+    painter.paint(normal);
+    painter.tabs(normal);
+    painter.saved_cursor(normal);
+    if !alternate_first {
+        painter.hidden_alternate(terminal);
+    }
+    painter.region(normal);
     let kitty = &terminal.kitty;
     if terminal.alternate_active {
         painter.kitty_stack(&kitty.main_stack, kitty.main_flags);
-        let normal = &terminal.normal;
         painter.place(normal, normal.x, normal.y, 0);
         painter.pen(&Attributes::default());
         painter.out.push_str("\x1b[?47h\x1b[H");
-        painter.buffer(&terminal.alternate);
+        painter.paint(alternate);
+        painter.tabs(alternate);
+        painter.region(alternate);
         painter.kitty_stack(&kitty.alternate_stack, kitty.flags);
     } else {
         painter.kitty_stack(&kitty.main_stack, kitty.flags);
     }
     painter.finish(terminal);
     painter.out.into_bytes()
+}
+
+/// Whether the cursor was saved. Of one that was not, reflow may have moved the row, which restores to the top still.
+fn was_saved(buffer: &Buffer) -> bool {
+    let unsaved = SavedCursor {
+        y: buffer.saved.y,
+        ..SavedCursor::default()
+    };
+    buffer.saved != unsaved || buffer.saved.y > buffer.ybase as i32
+}
+
+/// What to print, and in which column, so that the next character joins or repeats the last one as it should.
+fn print_again(terminal: &Terminal) -> Option<(i32, String)> {
+    let preceding = terminal.preceding?;
+    let sent = char::from_u32(preceding.sent)?;
+    if let Some((x, text)) = terminal.preceding_text() {
+        return Some((
+            x,
+            std::iter::once(sent).chain(text.chars().skip(1)).collect(),
+        ));
+    }
+    // A wide character that did not fit and was not allowed to wrap shows nothing, yet it is the last one.
+    let x = terminal.buffer().x;
+    let dropped = preceding.width == 2 && !terminal.modes.wraparound && x == terminal.cols - 1;
+    dropped.then(|| (x, sent.to_string()))
 }
 
 /// The pen to save: its underline's style is not saved, only that there is one.
@@ -92,10 +129,9 @@ impl Painter {
         }
     }
 
-    /// What an alternate buffer keeps even while it is not shown.
+    /// What the alternate buffer keeps even while it is not shown.
     fn hidden_alternate(&mut self, terminal: &Terminal) {
-        let saved_is_needed =
-            !terminal.alternate_active && terminal.alternate.saved != SavedCursor::default();
+        let saved_is_needed = was_saved(&terminal.alternate);
         let kitty_is_needed = terminal.kitty != Kitty::default();
         if !saved_is_needed && !kitty_is_needed {
             return;
@@ -128,12 +164,8 @@ impl Painter {
         }
     }
 
-    fn buffer(&mut self, buffer: &Buffer) {
-        self.paint(buffer);
-        self.pen(&Attributes::default());
-        self.tabs(buffer);
-        // Before the region, so that a cursor saved outside of it can be reached.
-        self.saved_cursor(buffer);
+    /// The scroll region; after the saved cursor, which may lie outside of it.
+    fn region(&mut self, buffer: &Buffer) {
         if buffer.scroll_top > 0 || buffer.scroll_bottom < self.rows as i32 - 1 {
             emit!(
                 self,
@@ -159,7 +191,7 @@ impl Painter {
     /// Puts the client where the cursor was saved, saves, and takes everything back but the position.
     fn saved_cursor(&mut self, buffer: &Buffer) {
         let saved = &buffer.saved;
-        if *saved == SavedCursor::default() {
+        if !was_saved(buffer) {
             return;
         }
         if saved.origin {
@@ -213,7 +245,10 @@ impl Painter {
             emit!(self, "\x1b[{line};{}H", x.max(0) + 1);
             return;
         }
-        let Some(row) = buffer.row(y) else { return };
+        let Some(row) = buffer.row(y) else {
+            emit!(self, "\x1b[{line};{}H ", self.cols); // an alternate buffer not shown
+            return;
+        };
         let last = self.cols - 1;
         let at = if row.width(last) == 0 && !row.has_content(last) && last > 0 {
             last - 1
@@ -242,20 +277,18 @@ impl Painter {
             self.out.push_str("\x1b[?6h");
         }
         let top = if modes.origin { buffer.scroll_top } else { 0 };
-        let preceding = terminal.preceding.zip(terminal.preceding_text());
-        match &preceding {
-            Some((_, (x, _))) => self.place(buffer, *x, buffer.y, top),
-            None => self.place(buffer, buffer.x, buffer.y, top),
-        }
+        let again = print_again(terminal);
+        let x = again.as_ref().map_or(buffer.x, |(x, _)| *x);
+        self.place(buffer, x, buffer.y, top);
         self.modes(terminal);
-        self.pen(&terminal.pen);
+        self.pen_again(&terminal.pen);
         self.charsets(&terminal.charsets);
-        if let Some((preceding, (_, text))) = preceding {
+        if let Some((_, text)) = again {
             if modes.insert {
-                emit!(self, "\x1b[{}P", preceding.width); // room for printing it once more
+                let columns = buffer.x - x;
+                emit!(self, "\x1b[{}P", columns.max(1)); // room for printing it once more
             }
-            self.out.extend(char::from_u32(preceding.sent));
-            self.out.extend(text.chars().skip(1));
+            self.out.push_str(&text);
         }
     }
 

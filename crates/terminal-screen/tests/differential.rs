@@ -19,11 +19,15 @@ fn cuts(events: &[Event], count: usize, scrollback: usize) -> Vec<Cut> {
     let places: Vec<usize> = (1..=count)
         .map(|i| (total * i / (count + 1)).max(1))
         .collect();
+    let first = events.iter().find_map(|event| match event {
+        Event::Resize(size) => Some(*size),
+        Event::Output(_) => None,
+    });
     let mut screen = Screen::new(
-        Size {
+        first.unwrap_or(Size {
             columns: 80,
             rows: 24,
-        },
+        }),
         scrollback,
     );
     let mut cuts = Vec::new();

@@ -12,11 +12,14 @@ use crate::width;
 const WIDE_SPACE: char = '\u{3000}';
 
 /// How a row ends, and so how the next one begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Joint {
     /// By a line feed.
     Hard,
-    /// By printing on; `mend` are the attributes that the last column of the row above must be erased with.
-    Wrap { mend: Option<Attributes> },
+    /// By printing on.
+    Wrap,
+    /// The wrap is done: the cursor stands at the beginning of the next row.
+    Wrapped,
 }
 
 impl Painter {
@@ -34,7 +37,7 @@ impl Painter {
             // The first line continues one that is gone: print one, and drop it once it left the screen.
             let text = "-".repeat(self.cols);
             self.out.push_str(&text);
-            joint = Joint::Wrap { mend: None };
+            joint = Joint::Wrap;
         }
         for y in start..end {
             let line = &buffer.lines[y];
@@ -42,22 +45,24 @@ impl Painter {
                 .lines
                 .get(y + 1)
                 .filter(|next| y + 1 < end && next.wrapped);
-            if y > start && matches!(joint, Joint::Hard) {
+            if y > start && joint == Joint::Hard {
                 self.pen(&Attributes::default());
                 self.out.push_str("\r\n");
             }
-            joint = self.line(line, next, joint);
-            if filler && y - start + 1 == self.rows {
-                self.out.push_str("\x1b[3J");
-            }
+            // The filler has just left the screen when the last row begins.
+            let drop_filler = filler && y - start + 1 == self.rows;
+            joint = self.line(line, next, joint, drop_filler);
         }
     }
 
-    fn line(&mut self, line: &Line, next: Option<&Line>, joint: Joint) -> Joint {
+    fn line(&mut self, line: &Line, next: Option<&Line>, joint: Joint, drop_filler: bool) -> Joint {
         let mut x = match joint {
-            Joint::Hard => 0,
-            Joint::Wrap { mend } => self.begin_wrapped(line, mend),
+            Joint::Hard | Joint::Wrapped => 0,
+            Joint::Wrap => self.begin_wrapped(line),
         };
+        if drop_filler {
+            self.out.push_str("\x1b[3J");
+        }
         let last = self.cols - 1;
         let is_empty = |x| !line.has_content(x);
         let shown = |x| line.attributes(x).shown_empty();
@@ -87,8 +92,10 @@ impl Painter {
                 x += 1;
                 continue;
             }
-            if let (Some(next), true) = (next, x + run == self.cols) {
-                return self.end_in_null(&attributes, run, next);
+            if next.is_some() && x + run == self.cols {
+                self.erase(&attributes, run);
+                self.wrap_after_empty(&attributes);
+                return Joint::Wrapped;
             }
             if decorated {
                 run = 1; // the last column, painted already
@@ -101,7 +108,7 @@ impl Painter {
             x += run;
         }
         if next.is_some() {
-            Joint::Wrap { mend: None }
+            Joint::Wrap
         } else {
             Joint::Hard
         }
@@ -155,49 +162,28 @@ impl Painter {
         }
     }
 
-    /// The row ends in null cells, yet the next one continues it.
-    fn end_in_null(&mut self, attributes: &Attributes, columns: usize, next: &Line) -> Joint {
-        let wraps_by_itself = next.width(0) == 2 && next.has_content(0);
-        if wraps_by_itself && next.attributes(0).shown_empty() == *attributes {
-            self.erase(attributes, columns - 1);
-        } else {
-            self.erase(attributes, columns);
-        }
-        if columns > 1 {
-            emit!(self, "\x1b[{}C", columns - 1);
-        }
-        if wraps_by_itself {
-            let mend =
-                (next.attributes(0).shown_empty() != *attributes).then(|| attributes.erased());
-            return Joint::Wrap { mend };
-        }
+    /// Wraps from a row whose last column is empty: as a wide character does that does not fit.
+    fn wrap_after_empty(&mut self, last: &Attributes) {
+        self.pen(last);
+        emit!(self, "\x1b[{}G{WIDE_SPACE}\x1b[1G", self.cols);
         self.pen(&Attributes::default());
-        self.out.push(' ');
-        Joint::Wrap {
-            mend: Some(attributes.erased()),
-        }
+        emit!(self, "\x1b[{}X", self.cols); // unlike `CSI K`, this leaves the row a continuation
     }
 
     /// Makes the row begin as the continuation of the one above; answers how many columns are painted by that.
-    fn begin_wrapped(&mut self, line: &Line, mend: Option<Attributes>) -> usize {
-        let mut x = 0;
-        let attributes = line.attributes(0);
-        if line.has_content(0) && line.width(0) > 0 {
-            x = self.text(line, 0);
-            if attributes.erased() != Attributes::default() && x < self.cols {
-                // The new row took the pen's background.
-                self.pen(&Attributes::default());
-                self.out.push_str("\x1b[K");
-            }
-        } else {
+    fn begin_wrapped(&mut self, line: &Line) -> usize {
+        if !line.has_content(0) || line.width(0) == 0 {
             self.pen(&Attributes::default());
             self.out.push_str(" \x1b[1G\x1b[X");
+            return 0;
         }
-        if let Some(fill) = mend {
-            self.pen(&fill);
-            emit!(self, "\x1b[A\x1b[{}G\x1b[X\x1b[B\x1b[{}G", self.cols, x + 1);
+        let columns = self.text(line, 0);
+        if line.attributes(0).erased() != Attributes::default() && columns < self.cols {
+            // The new row took the pen's background.
+            self.pen(&Attributes::default());
+            self.out.push_str("\x1b[K");
         }
-        x
+        columns
     }
 }
 

@@ -100,9 +100,20 @@ impl Random {
         (z ^ (z >> 31)) % limit
     }
 
-    pub fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub fn pick(&mut self, from: &[&'static str]) -> &'static str {
         from[self.below(from.len() as u64) as usize]
     }
+}
+
+/// What a random session is made of. Not everything together: see "What is known to differ" in the crate.
+struct Ingredients {
+    text: &'static [&'static str],
+    escapes: &'static [&'static str],
+    modes: &'static [&'static str],
+    finals: &'static [&'static str],
+    colors: &'static [&'static str],
+    strings: &'static [&'static str],
+    resizes: bool,
 }
 
 const TEXT: &[&str] = &[
@@ -121,81 +132,144 @@ const CONTROLS: &[&str] = &[
     "\r\n", "\r\n", "\n", "\r", "\x08", "\t", "\x0e", "\x0f", "\x0b",
 ];
 const ESCAPES: &[&str] = &[
-    "7", "8", "D", "E", "M", "H", "=", ">", "(0", "(B", ")0", ")B", "n", "o", "*A",
-];
-const MODES: &[&str] = &[
-    "4", "?1", "?6", "?7", "?25", "?45", "?47", "?1047", "?1049", "?1000", "?1006", "?2004",
-    "?1048",
+    "D", "E", "M", "=", ">", "(0", "(B", ")0", ")B", "n", "o", "*A",
 ];
 const FINALS: &[&str] = &[
-    "@", "A", "B", "C", "D", "E", "F", "G", "H", "H", "H", "I", "J", "K", "K", "L", "M", "P", "S",
-    "T", "X", "Z", "b", "d", "r", "s", "u", "g", " q", "'}", "'~", " @", " A", "\"q", "?J", "?K",
+    "A", "B", "C", "D", "E", "F", "G", "H", "H", "H", "I", "J", "K", "K", "L", "M", "P", "S", "T",
+    "X", "Z", "b", "d", "r", " q", "'~", " @", "\"q", "?J", "?K",
+];
+const MODES: &[&str] = &[
+    "4", "?1", "?6", "?7", "?25", "?45", "?47", "?1047", "?1000", "?1006", "?2004",
 ];
 const COLORS: &[&str] = &[
     "31",
     "42",
     "97",
     "1",
-    "4",
-    "4:3",
     "7",
     "0",
     "0",
     "0",
     "38;5;99",
     "48;2;1;2;3",
-    "58:5:4",
     "53",
-    "24",
     "9",
 ];
 
-/// A session of `seed`: text and sequences of every kind, with resizes between.
+/// Windows that change their size.
+const RESIZED: Ingredients = Ingredients {
+    text: TEXT,
+    escapes: ESCAPES,
+    modes: MODES,
+    finals: FINALS,
+    colors: COLORS,
+    strings: &["\x1b]2;title\x07", "\x1b]4;3;#123456\x07", "\x1b[>1u"],
+    resizes: true,
+};
+
+/// Saved cursors and tab stops.
+const SAVING: Ingredients = Ingredients {
+    escapes: &[
+        "7", "8", "7", "8", "H", "D", "E", "M", "(0", "(B", ")0", ")B", "n", "o", "*A",
+    ],
+    modes: &[
+        "4", "?6", "?7", "?25", "?45", "?47", "?1047", "?1049", "?1049", "?1048",
+    ],
+    finals: &[
+        "A", "B", "H", "H", "G", "I", "Z", "J", "K", "L", "M", "r", "s", "u", "g", "!p",
+    ],
+    resizes: false,
+    ..RESIZED
+};
+
+/// Underlines and links, and columns inserted.
+const DECORATED: Ingredients = Ingredients {
+    text: &[
+        "a",
+        "xyz ",
+        "hello world ",
+        "e\u{301}",
+        "│─┐",
+        "0123456789abcdef",
+        "qqq",
+    ],
+    finals: &[
+        "@", "A", "B", "C", "D", "H", "H", "J", "K", "L", "M", "P", "S", "T", "X", "b", "'}", "'~",
+        " @", " A",
+    ],
+    colors: &[
+        "31",
+        "42",
+        "4",
+        "4:3",
+        "24",
+        "21",
+        "58:5:4",
+        "59",
+        "58;2;9;8;7",
+        "0",
+        "0",
+        "7",
+        "1",
+        "2",
+        "22",
+    ],
+    strings: &[
+        "\x1b]8;;https://a.example\x1b\\",
+        "\x1b]8;id=b;https://b.example\x1b\\",
+        "\x1b]8;;\x1b\\",
+    ],
+    resizes: false,
+    ..RESIZED
+};
+
+/// A session of `seed`: text and sequences of every kind.
 pub fn random_session(seed: u64) -> Vec<Event> {
     let mut random = Random::new(seed);
+    let ingredients = [RESIZED, SAVING, DECORATED]
+        .into_iter()
+        .nth(seed as usize % 3)
+        .unwrap_or(RESIZED);
     let size = |random: &mut Random| Size {
         columns: 8 + random.below(24) as u16,
         rows: 4 + random.below(8) as u16,
     };
     let mut events = vec![Event::Resize(size(&mut random))];
     for _ in 0..6 {
-        let mut output = String::new();
-        for _ in 0..60 {
-            match random.below(24) {
-                0..=9 => output.push_str(random.pick(TEXT)),
-                10..=13 => output.push_str(random.pick(CONTROLS)),
-                14 => output += &format!("\x1b{}", random.pick(ESCAPES)),
-                15..=16 => output += &format!("\x1b[{}m", random.pick(COLORS)),
-                17 => {
-                    let switch = random.pick(&["h", "l"]);
-                    output += &format!("\x1b[{}{switch}", random.pick(MODES));
-                }
-                18 => {
-                    output += random.pick(&[
-                        "\x1b]8;;https://a.example\x1b\\",
-                        "\x1b]8;;\x1b\\",
-                        "\x1b]2;title\x07",
-                        "\x1b[>1u",
-                    ])
-                }
-                _ => {
-                    let last = random.pick(FINALS);
-                    let (prefix, last) = last
-                        .strip_prefix('?')
-                        .map_or(("", last), |last| ("?", last));
-                    let parameters = match random.below(4) {
-                        0 => String::new(),
-                        1 => format!("{}", random.below(12)),
-                        _ => format!("{};{}", random.below(12), random.below(24)),
-                    };
-                    output += &format!("\x1b[{prefix}{parameters}{last}");
-                }
-            }
-        }
+        let output = (0..60)
+            .map(|_| random_piece(&mut random, &ingredients))
+            .collect::<String>();
         events.push(Event::Output(output.into_bytes()));
-        if random.below(2) == 0 {
+        if ingredients.resizes && random.below(2) == 0 {
             events.push(Event::Resize(size(&mut random)));
         }
     }
     events
+}
+
+fn random_piece(random: &mut Random, ingredients: &Ingredients) -> String {
+    match random.below(24) {
+        0..=9 => random.pick(ingredients.text).to_owned(),
+        10..=13 => random.pick(CONTROLS).to_owned(),
+        14 => format!("\x1b{}", random.pick(ingredients.escapes)),
+        15..=16 => format!("\x1b[{}m", random.pick(ingredients.colors)),
+        17 => format!(
+            "\x1b[{}{}",
+            random.pick(ingredients.modes),
+            random.pick(&["h", "l"])
+        ),
+        18 => random.pick(ingredients.strings).to_owned(),
+        _ => {
+            let last = random.pick(ingredients.finals);
+            let (prefix, last) = last
+                .strip_prefix('?')
+                .map_or(("", last), |last| ("?", last));
+            let parameters = match random.below(4) {
+                0 => String::new(),
+                1 => format!("{}", random.below(12)),
+                _ => format!("{};{}", random.below(12), random.below(24)),
+            };
+            format!("\x1b[{prefix}{parameters}{last}")
+        }
+    }
 }

@@ -52,17 +52,21 @@ function attributes(core, fg, bg, extended) {
   return { fg: hex(fg), bg: hex(bg), flags: flags.join(), line, link };
 }
 
-/** A cell as text. What an empty cell does not show is left out. */
-function cellText(core, cell) {
-  const chars = cell.getChars();
+/**
+ * A cell as text. What an empty cell does not show is left out, and so are halves of wide characters that xterm.js
+ * leaves behind: a left one in the last column after a reflow, a right one on its own after insertions.
+ */
+function cellText(core, cell, leftWidth, isLast) {
+  const isHalf = (isLast && cell.getWidth() === 2) || (cell.getChars() === '' && cell.getWidth() === 0 && leftWidth !== 2);
+  const chars = isHalf ? '' : cell.getChars();
   const a = attributes(core, cell.fg, cell.bg, cell.extended);
-  if (chars === '' && cell.getWidth() !== 0) {
+  if (chars === '' && (isHalf || cell.getWidth() !== 0)) {
     a.flags = a.flags.split(',').filter((flag) => ['inverse', 'strike', 'overline'].includes(flag)).join();
     if (!a.flags && !a.line) a.fg = '0';
     a.link = '';
   }
-  if (chars === '' && cell.getWidth() === 0) return 'right half';
-  return [chars, cell.getWidth(), a.fg, a.bg, a.flags, a.line, a.link].join(' ');
+  if (chars === '' && cell.getWidth() === 0 && !isHalf) return 'right half';
+  return [chars, isHalf ? 1 : cell.getWidth(), a.fg, a.bg, a.flags, a.line, a.link].join(' ');
 }
 
 const charsetNames = new Map();
@@ -86,7 +90,10 @@ function bufferState(core, buffer, active) {
   for (let y = history ? 0 : buffer.ybase; y < Math.min(buffer.lines.length, buffer.ybase + rows); y++) {
     const line = buffer.lines.get(y);
     const cells = [];
-    for (let x = 0; x < cols; x++) cells.push(cellText(core, line.loadCell(x, cell)));
+    for (let x = 0; x < cols; x++) {
+      const leftWidth = x > 0 ? line.getWidth(x - 1) : 0;
+      cells.push(cellText(core, line.loadCell(x, cell), leftWidth, x === cols - 1));
+    }
     lines.push({ wrapped: line.isWrapped, cells });
   }
   const saved = buffer.savedCurAttrData;
@@ -98,7 +105,7 @@ function bufferState(core, buffer, active) {
     tabs: Object.keys(buffer.tabs).map(Number).filter((x) => x < cols && buffer.tabs[x]).join(),
     saved: [
       Math.min(buffer.savedX, cols), Math.min(Math.max(buffer.savedY - buffer.ybase, 0), rows - 1),
-      JSON.stringify(attributes(core, saved.fg & ~FG.underline, saved.bg & ~EXTENDED, null)),
+      JSON.stringify(attributes(core, saved.fg & ~FG.underline, saved.bg & ~EXTENDED, null)).replace(/"/g, ''),
       charsets(buffer.savedCharsets), buffer.savedGlevel, buffer.savedOriginMode, buffer.savedWraparoundMode,
     ].join(' '),
   };
