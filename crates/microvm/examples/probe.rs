@@ -10,6 +10,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let vmm = microvm::vmm_store::pin(data)?;
     println!("{vmm:?}");
-    println!("{:?}", microvm::machine::probe(data, &vmm, kernel, initramfs).await?);
+    println!(
+        "{:?}",
+        microvm::machine::probe(data, &vmm, kernel, initramfs).await?
+    );
     Ok(())
 }

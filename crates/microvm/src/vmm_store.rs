@@ -14,6 +14,7 @@ mod sources;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::digest;
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,7 @@ fn remembered(store: &Path, program: &Path) -> Option<PinnedVmm> {
 
 /// Copies the sources into a folder named by their hash.
 fn keep(store: &Path, sources: &[Source]) -> io::Result<PinnedVmm> {
-    let unfinished = store.join(format!(".unfinished-{}", std::process::id()));
+    let unfinished = store.join(unfinished_name());
     let outcome = keep_in(store, sources, &unfinished);
     if outcome.is_err() {
         let _ = fs::remove_dir_all(&unfinished);
@@ -148,18 +149,28 @@ fn keep_in(store: &Path, sources: &[Source], unfinished: &Path) -> io::Result<Pi
     // 64 bits tell apart what one host ever has installed.
     let hash = hex::encode(&whole.finish().as_ref()[..8]);
     let folder = store.join(&hash);
-    if folder.is_dir() {
-        fs::remove_dir_all(unfinished)?;
-    } else {
-        fs::rename(unfinished, &folder)?;
-        File::open(store)?.sync_all()?;
+    match fs::rename(unfinished, &folder) {
+        Ok(()) => File::open(store)?.sync_all()?,
+        // Kept already, perhaps by somebody else a moment ago.
+        Err(_) if folder.is_dir() => fs::remove_dir_all(unfinished)?,
+        Err(error) => return Err(error),
     }
     Ok(PinnedVmm { folder, hash })
 }
 
 /// Replaces a file in one step.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_extension("unfinished");
+    let unfinished = path.with_file_name(unfinished_name());
     fs::write(&unfinished, content)?;
     fs::rename(&unfinished, path)
+}
+
+/// A name that nobody else uses now.
+fn unfinished_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!(
+        ".unfinished-{}-{}",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
 }
