@@ -31,24 +31,10 @@ pub struct HostConfig {
 /// What runs the guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// A virtual machine of QEMU.
-    Qemu {
-        /// QEMU's program; absent: the one in `PATH`.
-        program: Option<PathBuf>,
-        accelerator: AcceleratorChoice,
-    },
+    /// A virtual machine of QEMU, under KVM where a guest really boots under it.
+    Qemu,
     /// The guest agent as a plain process, isolating nothing: tests only.
     Process { agent: PathBuf },
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AcceleratorChoice {
-    /// KVM where a guest really boots under it, otherwise software emulation.
-    #[default]
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 /// How much of the host workspaces may take.
@@ -130,6 +116,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The usual variables for a guest, as far as it can reach the proxies.
+    pub fn for_guests(&self) -> Vec<(String, String)> {
+        let mut variables = Vec::new();
+        for (name, proxy) in [("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https)] {
+            if let Some(proxy) = proxy.as_ref().filter(|proxy| reachable_by_guests(proxy)) {
+                variables.push((name.to_owned(), proxy.to_string()));
+                variables.push((name.to_lowercase(), proxy.to_string()));
+            }
+        }
+        if !variables.is_empty() {
+            let mut without = self.without.clone();
+            without.extend(["localhost", "127.0.0.1"].map(String::from));
+            variables.push(("NO_PROXY".into(), without.join(",")));
+            variables.push(("no_proxy".into(), without.join(",")));
+        }
+        variables
+    }
+
     /// From the usual variables (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in small letters).
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
         let read = |name: &str| {
@@ -167,6 +171,13 @@ impl Proxy {
     }
 }
 
+/// Where a guest's proxy is reached from: never the host's own loopback, which guests do not see.
+fn reachable_by_guests(proxy: &Url) -> bool {
+    let host = proxy.host_str().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host != "localhost" && !address.is_some_and(|address| address.is_loopback())
+}
+
 /// Does not repeat the value, which may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} is not the URL of an HTTP proxy, such as http://proxy.example:3128")]
@@ -182,10 +193,7 @@ impl HostConfig {
             data: data.into(),
             images: None,
             program: program.into(),
-            driver: Driver::Qemu {
-                program: None,
-                accelerator: AcceleratorChoice::Auto,
-            },
+            driver: Driver::Qemu,
             room: Room::default(),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),

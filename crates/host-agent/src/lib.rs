@@ -3,22 +3,39 @@
 //! Deliberately does not know users, names of workspaces beyond what it tells a guest, or what *should* run:
 //! it does what [`fleet_api::host::Host`] asks and reports what it sees.
 //!
+//! ```text
+//! control plane, gateway ─► LocalHost ─► runner (one task per workspace) ─► monitor process ─► VMM, guest
+//!                                          ├─ images, disk   ├─ network   └─ cgroups
+//! guest's git ─► monitor ─► git relay ─► Git server
+//! ```
+//!
 //! - [`local_host`]: the service, [`LocalHost`]; start here.
 //! - [`config`]: everything that it is told at start, by value.
-//! - [`admission`]: who still has room. Pure.
-//! - [`address`]: ranges of addresses and which of them are private. Pure.
+//! - [`runner`]: the life of a workspace on this host.
+//! - [`images`]: guest images, kept by content.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
+//! - [`layers`]: what this host has and lacks, for `roost doctor`.
+//! - [`admission`], [`capacity`]: who still has room. [`cgroups`], [`vmm_user`]: what confines a VMM.
+//! - [`folders`]: where everything lies. [`address`]: ranges of addresses. [`failure`]: errors in words.
 //!
-//! Tested part by part against the real thing (namespaces, git, a real guest agent as a process), see each
-//! module and `tests/`.
+//! Tested part by part against the real thing (namespaces, git, monitors, a real guest agent as a process),
+//! see each module and `tests/`.
 
 pub mod address;
 pub mod admission;
+pub mod capacity;
+pub mod cgroups;
 pub mod config;
+pub mod failure;
+pub mod folders;
 pub mod git;
+pub mod images;
+pub mod layers;
 pub mod local_host;
 pub mod network;
+pub mod runner;
+pub mod vmm_user;
 
 pub use config::HostConfig;
 pub use local_host::{LocalHost, SetupError};

@@ -1,25 +1,53 @@
 //! The service: one host, asked through [`Host`].
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use fleet_api::Later;
 use fleet_api::control::GitCredentials;
 use fleet_api::host::{
-    Accelerator, ByteStream, GuestStream, Host, HostDescription, HostError, HostEvent, Observed,
+    ByteStream, GuestStream, Host, HostDescription, HostError, HostEvent, Layer, Observed,
     RepositoryStatus, RunSpec,
 };
 use model::WorkspaceId;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::time::timeout;
 
-use crate::config::{Driver, HostConfig};
+use crate::capacity;
+use crate::cgroups::Cgroups;
+use crate::config::{Driver, HostConfig, NetworkMode};
+use crate::folders::{self, Folders};
+use crate::git::policy::Allowed;
+use crate::git::relay::Relay;
+use crate::git::upstream::Upstream;
+use crate::images::Images;
+use crate::layers;
+use crate::network::{Networks, namespace};
+use crate::runner::context::{Ledger, Machines};
+use crate::runner::state::State;
+use crate::runner::watch::Monitor;
+use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
 
-/// This machine as a host.
+/// Layers are looked at anew after this.
+const LAYERS_LAST: Duration = Duration::from_secs(30);
+/// A start that is asked for while the machine still ends waits for so long.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// Looking through all repositories of a workspace.
+const REPOSITORIES_WITHIN: Duration = Duration::from_secs(60);
+/// Beyond the guest's own deadline.
+const STOP_MARGIN: Duration = Duration::from_secs(90);
+const DELETED_WITHIN: Duration = Duration::from_secs(120);
+/// Events that a slow listener may be behind.
+const EVENTS: usize = 4096;
+
+/// This machine as a host. Dropping it lets all virtual machines run on.
 pub struct LocalHost {
-    config: HostConfig,
-    credentials: Arc<dyn GitCredentials>,
-    events: broadcast::Sender<HostEvent>,
+    context: Arc<Context>,
+    runners: Mutex<HashMap<WorkspaceId, Runner>>,
+    layers: AsyncMutex<Option<(Instant, Vec<Layer>)>>,
 }
 
 /// Why a host agent could not start.
@@ -41,87 +69,389 @@ impl LocalHost {
         config: HostConfig,
         credentials: Arc<dyn GitCredentials>,
     ) -> Result<Self, SetupError> {
-        let (events, _) = broadcast::channel(1024);
-        Ok(Self {
-            config,
-            credentials,
+        let data = std::path::absolute(&config.data).map_err(|source| SetupError::Folder {
+            path: config.data.clone(),
+            source,
+        })?;
+        let most = Folders::longest_data();
+        if data.as_os_str().len() > most {
+            return Err(SetupError::PathTooLong { path: data, most });
+        }
+        let folders = Folders::new(data.clone());
+        folders
+            .make()
+            .map_err(|source| SetupError::Folder { path: data, source })?;
+        let allowed = Allowed::parse(&config.git.allow)
+            .map_err(|error| SetupError::Policy(error.to_string()))?;
+        if !config.network.pool.first().is_ipv4() || config.network.pool.prefix() > 30 {
+            let text = format!(
+                "network.pool: {} is no IPv4 range of a /30 or more",
+                config.network.pool
+            );
+            return Err(SetupError::Policy(text));
+        }
+        let upstream = Upstream::new(
+            allowed,
+            config.proxy.clone(),
+            config.extra_certificates.clone(),
+        );
+        let is_process = matches!(config.driver, Driver::Process { .. });
+        let (events, _) = broadcast::channel(EVENTS);
+        let context = Arc::new(Context {
+            images: Arc::new(Images::new(folders.images(), config.images.clone())),
+            networks: if is_process {
+                None
+            } else {
+                networks(&config).await
+            },
+            cgroups: if is_process { None } else { cgroups() },
+            relay: Arc::new(Relay {
+                upstream,
+                credentials,
+            }),
+            machines: Machines::default(),
+            ledger: Ledger::default(),
+            folders,
             events,
-        })
+            config,
+        });
+        let host = Self {
+            runners: Mutex::new(adopt(&context)),
+            layers: AsyncMutex::new(None),
+            context,
+        };
+        if !is_process {
+            tokio::spawn(prepare(host.context.clone()));
+        }
+        Ok(host)
+    }
+
+    /// Each layer of isolation and speed, on or off.
+    pub async fn layers(&self) -> Vec<Layer> {
+        let mut layers = self.layers.lock().await;
+        match layers.as_ref() {
+            Some((looked, known)) if looked.elapsed() < LAYERS_LAST => known.clone(),
+            _ => {
+                let all = layers::all(&self.context).await;
+                // As long as the accelerator is still being found out, the answer is not kept.
+                if self.context.machines.known().await.is_some() {
+                    *layers = Some((Instant::now(), all.clone()));
+                }
+                all
+            }
+        }
+    }
+
+    fn runner(&self, workspace: &WorkspaceId) -> Option<Runner> {
+        self.runners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(workspace)
+            .cloned()
+    }
+
+    fn runner_or_new(&self, workspace: &WorkspaceId) -> Runner {
+        let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Runner::new(self.context.clone(), workspace.clone());
+        runners.entry(workspace.clone()).or_insert_with(new).clone()
+    }
+
+    /// Lets go of an owner that has nothing to own.
+    fn forget_absent(&self, workspace: &WorkspaceId) {
+        let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        if runners
+            .get(workspace)
+            .is_some_and(|runner| runner.state() == State::Absent)
+        {
+            runners.remove(workspace);
+        }
+    }
+
+    async fn run_now(&self, spec: RunSpec) -> Result<(), HostError> {
+        if !folders::is_plain(&spec.workspace) {
+            let message = format!("\"{}\" cannot be the id of a workspace", spec.workspace);
+            return Err(HostError::Failed { message });
+        }
+        let runner = self.runner_or_new(&spec.workspace);
+        let ends = |state: &State| matches!(state, State::Stopping { .. } | State::Deleting { .. });
+        // What comes later is the owner's to judge.
+        let _ = timeout(ENDS_WITHIN, runner.wait_for(|state| !ends(state))).await;
+        let workspace = spec.workspace.clone();
+        let asked = runner
+            .ask(|answer| Mail::Run {
+                spec: Box::new(spec),
+                answer,
+            })
+            .await;
+        if asked.is_err() {
+            self.forget_absent(&workspace);
+        }
+        asked
+    }
+
+    async fn stop_now(&self, workspace: &WorkspaceId, grace_ms: u64) -> Result<(), HostError> {
+        let Some(runner) = self.runner(workspace) else {
+            return Ok(());
+        };
+        runner.ask(|answer| Mail::Stop { grace_ms, answer }).await?;
+        let within = Duration::from_millis(grace_ms) + STOP_MARGIN;
+        let stopped = runner.wait_for(|state| !state.has_machine());
+        match timeout(within, stopped).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(HostError::Failed {
+                message: "the machine does not end".into(),
+            }),
+        }
+    }
+
+    async fn delete_now(&self, workspace: &WorkspaceId) -> Result<(), HostError> {
+        if !folders::is_plain(workspace) {
+            return Ok(());
+        }
+        let failed = |message: String| HostError::Failed { message };
+        let Some(runner) = self.runner(workspace) else {
+            return end::remove(&self.context, workspace).await.map_err(failed);
+        };
+        runner.ask(|answer| Mail::Delete { answer }).await?;
+        let done = |state: &State| {
+            matches!(
+                state,
+                State::Absent
+                    | State::Deleting {
+                        problem: Some(_),
+                        ..
+                    }
+            )
+        };
+        match timeout(DELETED_WITHIN, runner.wait_for(done)).await {
+            Ok(Some(State::Deleting { problem, .. })) => Err(failed(format!(
+                "the workspace cannot be removed: {}",
+                problem.unwrap_or_default()
+            ))),
+            Ok(_) => {
+                self.forget_absent(workspace);
+                Ok(())
+            }
+            Err(_) => Err(failed("the machine does not end".into())),
+        }
+    }
+
+    /// The monitor of a workspace whose guest can be talked to.
+    fn reachable(&self, workspace: &WorkspaceId) -> Result<Monitor, HostError> {
+        match self.runner(workspace).map(|runner| runner.state()) {
+            Some(State::Running { .. }) => {
+                Ok(Monitor::new(&self.context.folders.monitor(workspace)))
+            }
+            _ => Err(HostError::NotRunning),
+        }
     }
 }
 
-fn not_here() -> HostError {
-    HostError::NotRunning
+/// Whether namespaces work here is found out by setting up what all of them share.
+async fn networks(config: &HostConfig) -> Option<Networks> {
+    if config.network.mode == NetworkMode::Off {
+        return None;
+    }
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
+        return None;
+    }
+    match namespace::try_out().await {
+        Ok(()) => Some(Networks::new(config.network.clone())),
+        Err(error) => {
+            let error = crate::failure::chain(&error);
+            tracing::warn!(
+                error,
+                "guests get no network: this host does not let us make namespaces"
+            );
+            None
+        }
+    }
+}
+
+fn cgroups() -> Option<Cgroups> {
+    Cgroups::find()
+        .inspect_err(|why| tracing::warn!(why, "machines run without limits"))
+        .ok()
+}
+
+/// Takes up every workspace that has a record.
+fn adopt(context: &Arc<Context>) -> HashMap<WorkspaceId, Runner> {
+    let mut runners = HashMap::new();
+    let Ok(entries) = std::fs::read_dir(context.folders.workspaces()) else {
+        return runners;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path().join("host.json");
+        match record::read(&path) {
+            Ok(record) => {
+                let workspace = record.spec.workspace.clone();
+                runners.insert(workspace, Runner::adopt(context.clone(), record));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a workspace's record cannot be read");
+            }
+        }
+    }
+    runners
+}
+
+/// What the first start would otherwise wait for: images taken in and found right, QEMU kept, KVM tried.
+async fn prepare(context: Arc<Context>) {
+    let images = context.images.clone();
+    let folders = context.folders.clone();
+    let files = tokio::task::spawn_blocking(move || {
+        let current = images.current();
+        let used: Vec<_> = std::fs::read_dir(folders.workspaces())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| disk::born_with(&entry.path()))
+            .collect();
+        // One that cannot be read may name any of them.
+        match used.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(used) => {
+                let used: Vec<_> = used.into_iter().flatten().collect();
+                if let Err(error) = images.sweep(&used) {
+                    tracing::warn!(%error, "old images cannot be removed");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old images are kept: a disk's record is unreadable")
+            }
+        }
+        current.map(|names| images.files(&names))
+    });
+    match files.await {
+        Ok(Ok(files)) => {
+            if let Err(failure) = context.machines.get(context.folders.data(), &files).await {
+                tracing::warn!(failure.message, "no virtual machine can start");
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "no virtual machine can start"),
+        Err(error) => tracing::error!(%error, "the images could not be looked at"),
+    }
 }
 
 impl Host for LocalHost {
     fn describe(&self) -> Later<'_, HostDescription> {
         Box::pin(async move {
+            let context = &self.context;
+            let capacity = capacity::measure(context.folders.data());
             HostDescription {
-                id: self.config.id.clone(),
-                vcpus: 0,
-                memory_mib: 0,
-                memory_promised_mib: 0,
-                disk_free_mib: 0,
-                accelerator: match self.config.driver {
-                    Driver::Process { .. } => Accelerator::Process,
-                    Driver::Qemu { .. } => Accelerator::Tcg,
-                },
-                layers: Vec::new(),
+                id: context.config.id.clone(),
+                vcpus: capacity.cpus,
+                memory_mib: capacity.memory_mib,
+                memory_promised_mib: context.ledger.promised(&context.config.room).memory_mib,
+                disk_free_mib: capacity.disk_free_mib,
+                accelerator: context.accelerator().await,
+                layers: self.layers().await,
                 version: env!("CARGO_PKG_VERSION").into(),
             }
         })
     }
 
-    fn run(&self, _spec: RunSpec) -> Later<'_, Result<(), HostError>> {
-        let _ = &self.credentials;
-        Box::pin(async { Err(not_here()) })
+    fn run(&self, spec: RunSpec) -> Later<'_, Result<(), HostError>> {
+        Box::pin(self.run_now(spec))
     }
 
-    fn stop(&self, _workspace: &WorkspaceId, _grace_ms: u64) -> Later<'_, Result<(), HostError>> {
-        Box::pin(async { Err(not_here()) })
+    fn stop(&self, workspace: &WorkspaceId, grace_ms: u64) -> Later<'_, Result<(), HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move { self.stop_now(&workspace, grace_ms).await })
     }
 
-    fn delete(&self, _workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
-        Box::pin(async { Ok(()) })
+    fn delete(&self, workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move { self.delete_now(&workspace).await })
     }
 
-    fn observe(&self, _workspace: &WorkspaceId) -> Later<'_, Observed> {
-        Box::pin(async { Observed::Absent })
+    fn observe(&self, workspace: &WorkspaceId) -> Later<'_, Observed> {
+        let observed = match self.runner(workspace) {
+            Some(runner) => runner.state().observed(),
+            None => Observed::Absent,
+        };
+        Box::pin(async move { observed })
     }
 
     fn inventory(&self) -> Later<'_, Vec<(WorkspaceId, Observed)>> {
-        Box::pin(async { Vec::new() })
+        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let inventory: Vec<_> = runners
+            .iter()
+            .map(|(workspace, runner)| (workspace.clone(), runner.state().observed()))
+            .filter(|(_, observed)| *observed != Observed::Absent)
+            .collect();
+        Box::pin(async move { inventory })
     }
 
     fn events(&self) -> broadcast::Receiver<HostEvent> {
-        self.events.subscribe()
+        self.context.events.subscribe()
     }
 
     fn connect(
         &self,
-        _workspace: &WorkspaceId,
-        _stream: GuestStream,
+        workspace: &WorkspaceId,
+        stream: GuestStream,
     ) -> Later<'_, Result<Box<dyn ByteStream>, HostError>> {
-        Box::pin(async { Err(not_here()) })
+        let monitor = self.reachable(workspace);
+        Box::pin(async move {
+            let stream = guest::connect(&monitor?.client, stream).await?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
     }
 
-    fn retry_clone(&self, _workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
-        Box::pin(async { Err(not_here()) })
+    fn retry_clone(&self, workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
+        let runner = self.runner(workspace);
+        Box::pin(async move {
+            let runner = runner.ok_or(HostError::NotRunning)?;
+            runner.ask(|answer| Mail::RetryClone { answer }).await
+        })
     }
 
     fn repositories(
         &self,
-        _workspace: &WorkspaceId,
+        workspace: &WorkspaceId,
     ) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>> {
-        Box::pin(async { Err(not_here()) })
+        let monitor = self.reachable(workspace);
+        Box::pin(async move {
+            let monitor = monitor?;
+            let failed = |error: guest_protocol::client::Error| HostError::Guest {
+                message: error.to_string(),
+            };
+            let ask = async {
+                let session = guest::session(&monitor.client, false).await?;
+                session.repositories_status().await
+            };
+            let repositories =
+                timeout(REPOSITORIES_WITHIN, ask)
+                    .await
+                    .map_err(|_| HostError::Guest {
+                        message: "the workspace took too long to look".into(),
+                    })?;
+            let status =
+                |repository: guest_protocol::frames::repositories::Repository| RepositoryStatus {
+                    path: repository.path,
+                    branch: repository.branch,
+                    uncommitted: repository.uncommitted,
+                    unpushed: repository.unpushed,
+                    stashes: repository.stashes,
+                    no_remote: repository.no_remote,
+                    error: Some(repository.error).filter(|error| !error.is_empty()),
+                };
+            Ok(repositories
+                .map_err(failed)?
+                .into_iter()
+                .map(status)
+                .collect())
+        })
     }
 
-    fn console(
-        &self,
-        _workspace: &WorkspaceId,
-        _bytes: u64,
-    ) -> Later<'_, Result<String, HostError>> {
-        Box::pin(async { Err(not_here()) })
+    fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move {
+            if self.runner(&workspace).is_none() {
+                return Err(HostError::NotRunning);
+            }
+            Ok(end::console(&self.context, &workspace, bytes))
+        })
     }
 }

@@ -140,6 +140,16 @@ pub async fn ensure_host_table() -> Result<(), NetworkError> {
     }
 }
 
+/// Whether this host lets us make what each network is made of.
+pub async fn try_out() -> Result<(), NetworkError> {
+    ensure_host_table().await?;
+    let name = format!("roost-try{}", std::process::id() % 1_000_000);
+    let input = format!("netns add {name}\nnetns exec {name} ip tuntap add dev tap0 mode tap\n");
+    let made = run(Tool::Ip, &["-batch", "-"], &input).await;
+    let removed = run(Tool::Ip, &["netns", "del", &name], "").await;
+    made.and(removed)
+}
+
 #[derive(Clone, Copy)]
 pub(crate) enum Tool {
     Ip,

@@ -1,0 +1,325 @@
+//! The layers of isolation and speed that this host has, for `roost doctor`: each on or off, and what to do.
+
+use std::path::Path;
+
+use fleet_api::host::Layer;
+use microvm::machine::Machine;
+use microvm::spec::Accelerator;
+
+use crate::config::{Driver, NetworkMode};
+use crate::network::resolver;
+use crate::runner::Context;
+use crate::{capacity, vmm_user};
+
+/// All layers, in the order in which a person reads them.
+pub async fn all(context: &Context) -> Vec<Layer> {
+    let machine = context.machines.known().await;
+    let mut layers = vec![
+        virtual_machines(context, machine.as_ref()),
+        vmm_user(),
+        network(context),
+    ];
+    layers.extend(network_details(context));
+    layers.push(cgroups(context));
+    layers.push(images(context));
+    layers.push(disk(context));
+    layers.push(memory(context));
+    layers.push(device(
+        "fuse",
+        Path::new("/dev/fuse"),
+        "snapshots will load from plain files",
+        "load the kernel module fuse, or give the container /dev/fuse",
+    ));
+    layers.push(userfaultfd());
+    layers
+}
+
+fn on(name: &str, isolation: bool, detail: impl Into<String>) -> Layer {
+    Layer {
+        name: name.into(),
+        on: true,
+        isolation,
+        detail: detail.into(),
+        remedy: None,
+    }
+}
+
+fn off(name: &str, isolation: bool, detail: impl Into<String>, remedy: impl Into<String>) -> Layer {
+    Layer {
+        name: name.into(),
+        on: false,
+        isolation,
+        detail: detail.into(),
+        remedy: Some(remedy.into()),
+    }
+}
+
+fn virtual_machines(context: &Context, machine: Option<&Machine>) -> Layer {
+    const NAME: &str = "hardware virtualisation";
+    match (&context.config.driver, machine) {
+        (Driver::Process { .. }, _) => off(
+            NAME,
+            true,
+            "guests are plain processes: nothing is isolated",
+            "use the driver qemu; this one is for tests",
+        ),
+        (Driver::Qemu, Some(machine)) if machine.accelerator == Accelerator::Kvm => {
+            on(NAME, true, "KVM: a guest has booted under it")
+        }
+        (Driver::Qemu, Some(machine)) => off(
+            NAME,
+            true,
+            format!(
+                "software emulation (TCG): slower, and not a boundary of the same strength. {}",
+                machine.why_not_kvm
+            ),
+            kvm_remedy(),
+        ),
+        (Driver::Qemu, None) => off(
+            NAME,
+            true,
+            "not known yet: no QEMU or no guest images were found",
+            "apt-get install qemu-system-x86, and ./dev images",
+        ),
+    }
+}
+
+fn kvm_remedy() -> &'static str {
+    let device = Path::new("/dev/kvm");
+    if !device.exists() {
+        "run on a machine with virtualisation switched on, or give the container /dev/kvm (--device /dev/kvm)"
+    } else if std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(device)
+        .is_err()
+    {
+        "add this user to the group kvm: usermod -aG kvm USER, then sign in again"
+    } else {
+        "this /dev/kvm cannot run an ordinary guest (nested virtualisation?): run on a machine whose own can"
+    }
+}
+
+fn vmm_user() -> Layer {
+    const NAME: &str = "unprivileged VMM";
+    if vmm_user::possible() {
+        on(
+            NAME,
+            true,
+            "each virtual machine monitor runs as a user of its own, without any rights",
+        )
+    } else if rustix::process::geteuid().is_root() {
+        off(
+            NAME,
+            true,
+            "this user namespace has too few users: monitors run as its root",
+            "run outside a user namespace, or map all users into it",
+        )
+    } else {
+        off(
+            NAME,
+            true,
+            "monitors run as the user that Roost runs as",
+            "run Roost as root: it needs that to become others, and gives it up for each machine",
+        )
+    }
+}
+
+fn network(context: &Context) -> Layer {
+    const NAME: &str = "network namespaces";
+    match (&context.networks, context.config.network.mode) {
+        (Some(_), _) => on(
+            NAME,
+            false,
+            "each guest has a network of its own, with NAT to the outside",
+        ),
+        (None, NetworkMode::Off) => off(
+            NAME,
+            false,
+            "guests have no network, as configured; git works",
+            "network.mode = \"auto\"",
+        ),
+        (None, NetworkMode::Auto) => {
+            let (detail, remedy) = lacking();
+            off(
+                NAME,
+                false,
+                format!("guests have no network but git: {detail}"),
+                remedy,
+            )
+        }
+    }
+}
+
+/// What is missing for namespaces, and what to do about it.
+fn lacking() -> (&'static str, &'static str) {
+    let has = |program: &str| {
+        std::env::split_paths(&crate::tools_path()).any(|folder| folder.join(program).exists())
+    };
+    if !rustix::process::geteuid().is_root() {
+        (
+            "Roost does not run as root",
+            "run Roost as root, or with the container flags of the compose file",
+        )
+    } else if !Path::new("/dev/net/tun").exists() {
+        (
+            "there is no /dev/net/tun",
+            "load the kernel module tun, or give the container --device /dev/net/tun",
+        )
+    } else if !has("ip") {
+        ("the program ip is missing", "apt-get install iproute2")
+    } else if !has("nft") {
+        ("the program nft is missing", "apt-get install nftables")
+    } else {
+        (
+            "namespaces, tap devices or nftables are denied",
+            "give the container the capabilities NET_ADMIN and SYS_ADMIN",
+        )
+    }
+}
+
+fn network_details(context: &Context) -> Vec<Layer> {
+    if context.networks.is_none() {
+        return Vec::new();
+    }
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let outside = crate::network::namespace::default_links(&routes);
+    let outside = if outside.is_empty() {
+        off(
+            "outside",
+            false,
+            "this host has no default route: guests reach nothing outside",
+            "give the host a default route; guests have it at once",
+        )
+    } else {
+        on(
+            "outside",
+            false,
+            format!("guests leave by {}", outside.join(", ")),
+        )
+    };
+    let names = match resolver::find(&context.config.network.nameservers) {
+        Some(resolver) => on(
+            "names",
+            false,
+            format!("guests' DNS is answered by {resolver}"),
+        ),
+        None => off(
+            "names",
+            false,
+            "this host's resolver listens on loopback alone, which guests do not reach",
+            "name a resolver for guests: network.nameservers = [\"9.9.9.9\"]",
+        ),
+    };
+    vec![outside, names]
+}
+
+fn cgroups(context: &Context) -> Layer {
+    const NAME: &str = "resource limits";
+    match &context.cgroups {
+        Some(cgroups) => on(NAME, true, format!("control groups {}", cgroups.detail())),
+        None => off(
+            NAME,
+            true,
+            format!(
+                "a machine may take more than its share: {}",
+                crate::cgroups::Cgroups::find().err().unwrap_or_default()
+            ),
+            "run Roost as root with a writable /sys/fs/cgroup (a container: --cgroupns=host and a writable mount)",
+        ),
+    }
+}
+
+fn images(context: &Context) -> Layer {
+    const NAME: &str = "guest images";
+    if matches!(context.config.driver, Driver::Process { .. }) {
+        return on(NAME, false, "not needed by this driver");
+    }
+    match &context.config.images {
+        Some(folder) if folder.join("manifest.json").exists() => {
+            on(NAME, false, folder.display().to_string())
+        }
+        Some(folder) => off(
+            NAME,
+            false,
+            format!("{} has no image set", folder.display()),
+            "./dev images",
+        ),
+        None => off(
+            NAME,
+            false,
+            "none are configured",
+            "./dev images, or set ROOST_IMAGES to the folder of a built set",
+        ),
+    }
+}
+
+fn disk(context: &Context) -> Layer {
+    let free = capacity::disk_free(context.folders.data()) >> 20;
+    let reserve = context.config.room.disk_reserve_mib;
+    let detail = format!("{free} MiB free in {}", context.folders.data().display());
+    if free >= reserve {
+        on("disk space", false, detail)
+    } else {
+        let text = format!("{detail}; {reserve} MiB must stay free, so nothing starts");
+        off(
+            "disk space",
+            false,
+            text,
+            "delete workspaces or files, or move the data folder to a larger disk",
+        )
+    }
+}
+
+fn memory(context: &Context) -> Layer {
+    let room = &context.config.room;
+    let total = capacity::measure(context.folders.data()).memory_mib;
+    let promised = context.ledger.promised(room).memory_mib;
+    let detail = format!(
+        "{total} MiB, {promised} promised to workspaces, {} kept for the host",
+        room.memory_reserve_mib
+    );
+    if total > room.memory_reserve_mib + room.memory_overhead_mib {
+        on("memory", false, detail)
+    } else {
+        off(
+            "memory",
+            false,
+            detail,
+            "a smaller room.memory_reserve_mib, or more memory",
+        )
+    }
+}
+
+fn device(name: &str, path: &Path, without: &str, remedy: &str) -> Layer {
+    match std::fs::File::options().read(true).write(true).open(path) {
+        Ok(_) => on(name, false, format!("{} can be used", path.display())),
+        Err(error) => off(
+            name,
+            false,
+            format!("{}: {error}; {without}", path.display()),
+            remedy,
+        ),
+    }
+}
+
+fn userfaultfd() -> Layer {
+    const NAME: &str = "userfaultfd";
+    let allowed = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd");
+    let allowed = allowed.is_ok_and(|value| value.trim() == "1");
+    let device = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/userfaultfd")
+        .is_ok();
+    if rustix::process::geteuid().is_root() || allowed || device {
+        on(NAME, false, "can be used")
+    } else {
+        off(
+            NAME,
+            false,
+            "is denied to this user; checkpoints will copy more than they need",
+            "give this user /dev/userfaultfd (chgrp kvm /dev/userfaultfd; chmod g+rw), or run as root",
+        )
+    }
+}

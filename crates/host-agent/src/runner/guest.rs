@@ -1,0 +1,114 @@
+//! Streams and sessions to a guest, through its monitor.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleet_api::host::{GuestRole, GuestStream, HostError};
+use guest_protocol::client::{Error as GuestError, Session};
+use guest_protocol::codec;
+use guest_protocol::frames::failure::Kind;
+use guest_protocol::frames::{
+    Role, SessionStream, StreamClass, StreamOpen, StreamOpened, TcpStream, stream_open,
+};
+use monitor_protocol::client::{MonitorClient, MonitorError};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long a guest may take to accept a stream.
+const OPENS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Opens what a gateway asks for.
+pub async fn connect(
+    monitor: &MonitorClient,
+    stream: GuestStream,
+) -> Result<UnixStream, HostError> {
+    let (kind, bulk) = match stream {
+        GuestStream::Session { bulk, role } => {
+            let role = match role {
+                GuestRole::Viewer => Role::Viewer,
+                GuestRole::Editor => Role::Editor,
+            };
+            (session_of(bulk, role), bulk)
+        }
+        GuestStream::Tcp { port } => {
+            // Forwarded connections carry files and pages: they must not delay a key.
+            (
+                stream_open::Kind::Tcp(TcpStream { port: port.into() }),
+                true,
+            )
+        }
+    };
+    let refused = |failure: guest_protocol::frames::Failure| match stream {
+        GuestStream::Tcp { port } if failure.kind() == Kind::Refused => {
+            HostError::PortClosed { port }
+        }
+        _ => HostError::Guest {
+            message: failure.message,
+        },
+    };
+    open(monitor, bulk, kind).await?.map_err(refused)
+}
+
+/// A session with all rights, for the host's own requests.
+pub async fn session(monitor: &MonitorClient, bulk: bool) -> Result<Session, GuestError> {
+    let lost = |error: HostError| GuestError::Disconnected(error.to_string());
+    let stream = open(monitor, bulk, session_of(bulk, Role::Host))
+        .await
+        .map_err(lost)??;
+    let class = if bulk {
+        StreamClass::Bulk
+    } else {
+        StreamClass::Interactive
+    };
+    Session::connect(stream, class, concat!("roost ", env!("CARGO_PKG_VERSION"))).await
+}
+
+fn session_of(bulk: bool, role: Role) -> stream_open::Kind {
+    let class = if bulk {
+        StreamClass::Bulk
+    } else {
+        StreamClass::Interactive
+    };
+    stream_open::Kind::Session(SessionStream {
+        class: class.into(),
+        role: role.into(),
+    })
+}
+
+type Opened = Result<UnixStream, guest_protocol::frames::Failure>;
+
+async fn open(
+    monitor: &MonitorClient,
+    bulk: bool,
+    kind: stream_open::Kind,
+) -> Result<Opened, HostError> {
+    let silent = || HostError::Guest {
+        message: "the workspace does not answer".into(),
+    };
+    let open = async {
+        let request: Bytes = codec::encode(&StreamOpen { kind: Some(kind) });
+        let mut stream = monitor
+            .open(bulk, request)
+            .await
+            .map_err(|error| match error {
+                MonitorError::Gone { .. } => HostError::NotRunning,
+                MonitorError::Refused(message) => HostError::Guest { message },
+                MonitorError::Connection(error) => HostError::Guest {
+                    message: error.to_string(),
+                },
+            })?;
+        match codec::read_message::<StreamOpened>(&mut stream).await {
+            Ok(Some(StreamOpened { failure: None })) => Ok(Ok(stream)),
+            Ok(Some(StreamOpened {
+                failure: Some(failure),
+            })) => Ok(Err(failure)),
+            Ok(None) => Err(silent()),
+            Err(error) => Err(HostError::Guest {
+                message: error.to_string(),
+            }),
+        }
+    };
+    timeout(OPENS_WITHIN, open)
+        .await
+        .unwrap_or_else(|_| Err(silent()))
+}
