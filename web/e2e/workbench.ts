@@ -1,0 +1,42 @@
+// What a person does in VS Code, by what they see.
+import type { Page } from 'playwright-core'
+import { until } from './deadline'
+
+// Waits until the explorer shows files and the connection is there.
+export async function openEditor(page: Page) {
+  await page.locator('.explorer-folders-view .monaco-list-row').first().waitFor({ timeout: 120_000 })
+}
+
+// Opens a file by its name with quick open.
+export async function openFile(page: Page, name: string) {
+  await page.keyboard.press('Control+p')
+  await page.locator('.quick-input-widget input').fill(name)
+  await page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first().waitFor({ timeout: 30_000 })
+  await page.keyboard.press('Enter')
+  await page.locator('.tab.active', { hasText: name }).waitFor({ timeout: 30_000 })
+  await page.locator('.editor-instance .view-line').first().waitFor({ timeout: 30_000 })
+  await page.locator('.editor-instance .view-lines').first().click()
+}
+
+export async function save(page: Page) {
+  await page.keyboard.press('Control+s')
+  await page.locator('.tab.active:not(.dirty)').waitFor({ timeout: 30_000 })
+}
+
+// Types a command into the terminal, opening one when there is none.
+export async function runInTerminal(page: Page, command: string) {
+  const terminal = page.locator('.terminal-wrapper.active')
+  if ((await terminal.count()) === 0) {
+    await page.keyboard.press('Control+`')
+    await terminal.waitFor({ timeout: 30_000 })
+    await until('the prompt', 60, async () => /[$#]\s*$/.test((await terminalText(page)).trimEnd()))
+  }
+  await terminal.click()
+  await page.keyboard.type(`${command}\n`)
+}
+
+// What the terminal shows.
+export async function terminalText(page: Page): Promise<string> {
+  const rows = await page.locator('.terminal-wrapper.active .xterm-rows > div').allTextContents()
+  return rows.map((row) => row.replaceAll('\u00a0', ' ').trimEnd()).join('\n')
+}
