@@ -1,7 +1,8 @@
-#!/bin/sh
-# Runs as mmdebstrap's hook with the new root's path and the kernel's release: users, locale, and what makes it one's own.
+# The text of an mmdebstrap hook, which gets the new root as $1 and finds the kernel's release in $kernel: users,
+# locale, and what makes the disk one's own. Text, because the hook's user may have no right to read this folder.
+# shellcheck shell=sh disable=SC2154
 set -eu
-root=$1 kernel=$2
+root=$1
 inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" "$@"; }
 
 # What was copied in belongs to root and is readable, whoever built it and with whatever umask.
@@ -28,9 +29,10 @@ printf 'workspace\n' >"$root/etc/hostname"
 : >"$root/etc/resolv.conf"
 : >"$root/etc/fstab"
 
-# Left over by the installation, or different at every build.
+# Left over by the installation, or different at every build (the bytecode of Python's packaging scripts, too).
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/log/* "$root"/var/cache/ldconfig/aux-cache \
   "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/etc/ssh/ssh_host_* "$root"/etc/*- \
+  "$root"/usr/share/python3/debpython/__pycache__ \
   "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$root"/etc/apt/sources.list
 mkdir -p "$root/var/log/apt" "$root/var/cache/apt/archives/partial" "$root/var/lib/apt/lists/partial"
 inside dpkg-query -W -f '${Package} ${Version}\n' >"$root/packages"

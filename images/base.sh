@@ -16,6 +16,8 @@ base_key() {
 
 # Runs mmdebstrap so that what it mounts for the packages' scripts is seen by nobody else.
 debstrap() {
+  # dpkg, as the namespace's root, must not look for its settings in a home that it may not enter.
+  local -x HOME=/
   if [[ $(id -u) != 0 ]]; then
     mmdebstrap --mode=unshare "$@"
   elif unshare --mount true 2>/dev/null; then
@@ -39,13 +41,13 @@ build_base() {
     --variant=minbase --architectures="$GUEST_ARCH" --format=tar --keyring="$GUEST_KEYRING" \
     --include="$(base_packages | paste -sd,)" "${options[@]}" \
     --aptopt='Acquire::Languages "none"' \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/locale/locale.alias' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --customize-hook='mkdir -p "$1/added/modules" "$1/added/rootfs"' \
     --customize-hook="sync-in '$kernel/modules' /added/modules" \
     --customize-hook="sync-in '$IMAGES_SOURCE/rootfs' /added/rootfs" \
-    --customize-hook="'$IMAGES_SOURCE/base-customize.sh' \"\$1\" '$(cat "$kernel/version")'" \
+    --customize-hook="kernel='$(cat "$kernel/version")'; $(cat "$IMAGES_SOURCE/base-customize.sh")" \
     --customize-hook="download /packages '$folder/packages'" --customize-hook='rm "$1/packages"' \
     --quiet "$GUEST_SUITE" "$folder/root.tar" "$state/sources.list"
   timed "ext4 image" make_ext4 "$state" "$folder"
@@ -58,7 +60,8 @@ make_ext4() {
   extract_packages "$state" "$tools" "${MKFS_PACKAGES[@]}"
   libraries=$tools/usr/lib/x86_64-linux-gnu:$tools/lib/x86_64-linux-gnu
   # Tables are written out now, so that no guest's kernel does it later behind its user's back; zeros become holes below.
-  E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH MKE2FS_CONFIG="$tools/etc/mke2fs.conf" \
+  # The archive's names are UTF-8, whatever this machine's locale is.
+  LC_ALL=C.UTF-8 E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH MKE2FS_CONFIG="$tools/etc/mke2fs.conf" \
     "$(find "$tools" -name 'ld-linux-x86-64.so.2' | head -n 1)" --library-path "$libraries" \
     "$(find "$tools" -name mke2fs | head -n 1)" -q -t ext4 -b 4096 -I 256 -i 16384 -m 2 -J size=32 -L roost-root \
     -U "$BASE_UUID" -E "hash_seed=$BASE_UUID,lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0" \

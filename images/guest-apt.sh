@@ -53,6 +53,8 @@ Acquire::Languages "none";
 Dir::Etc::SourceList "$state/sources.list";
 Dir::Etc::SourceParts "$state/empty";
 Dir::Etc::PreferencesParts "$state/empty";
+Dir::Etc::Parts "$state/empty";
+Dir::Etc::Main "/dev/null";
 Dir::State "$state";
 Dir::State::Lists "$state/lists";
 Dir::State::Status "$state/status";
