@@ -48,7 +48,12 @@ pub struct ExecRequest {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum ExecEvent {
     /// First. Attach to `exec` after a lost connection, with the offsets after the last bytes seen.
-    Started { exec: String, process: u32, stdout_offset: u64, stderr_offset: u64 },
+    Started {
+        exec: String,
+        process: u32,
+        stdout_offset: u64,
+        stderr_offset: u64,
+    },
     Output {
         stream: ExecStream,
         /// Of the first byte, since the program's start.
@@ -130,8 +135,14 @@ mod tests {
             data: ExecData::Text("x".into()),
         };
         let text = serde_json::to_string(&event).unwrap();
-        assert_eq!(text, r#"{"event":"output","stream":"stderr","offset":7,"text":"x"}"#);
+        assert_eq!(
+            text,
+            r#"{"event":"output","stream":"stderr","offset":7,"text":"x"}"#
+        );
         assert_eq!(serde_json::from_str::<ExecEvent>(&text).unwrap(), event);
-        assert_eq!(serde_json::to_string(&ExecEvent::Alive).unwrap(), r#"{"event":"alive"}"#);
+        assert_eq!(
+            serde_json::to_string(&ExecEvent::Alive).unwrap(),
+            r#"{"event":"alive"}"#
+        );
     }
 }

@@ -250,15 +250,17 @@ pub struct ConsoleQuery {
 }
 
 /// `POST …/ticket`: for programs that speak to the workspace itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramTicket {
-    /// Goes into the header `Authorization: Bearer` of requests to the workbench's origin.
+    /// For `Authorization: Bearer` at the addresses below; an API token does as well.
     pub ticket: String,
     pub expires_ms: u64,
-    /// WebSocket of a guest session.
+    /// WebSocket of a guest session, for what people feel.
     pub session_url: String,
-    /// Where all doors for programs are.
-    pub workbench_origin: String,
+    /// WebSocket of a guest session, for bulk.
+    pub bulk_url: String,
+    /// WebSocket of a TCP connection; `{port}` is to be filled in.
+    pub tunnel_url: String,
 }
 
 /// `GET /api/v1/remote?url=`: what a Git URL means.
