@@ -34,6 +34,8 @@ pub struct Config {
     pub images: Option<PathBuf>,
     /// Folder of the front end, instead of the one that is built in.
     pub web: Option<PathBuf>,
+    /// `postgres://…`; absent: a file in the data folder.
+    pub database: Option<String>,
     pub vm: Vm,
     pub limits: Limits,
     pub default_size: Size,
@@ -53,6 +55,7 @@ impl Default for Config {
             allow_weak_isolation: false,
             images: None,
             web: None,
+            database: None,
             vm: Vm::default(),
             limits: Limits::default(),
             default_size: Size::default(),

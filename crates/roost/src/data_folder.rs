@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 /// Format of the folder as a whole; raised when an older server could not use it any more.
 const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "format";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,17 +26,15 @@ pub enum DataFolderError {
          name another folder with --data."
     )]
     Newer { path: PathBuf, found: u32 },
-    #[error("{path} says nothing about its format; move it away if it is not Roost's")]
+    #[error("{path} is no data folder of Roost's: name another one with --data")]
     Unclear { path: PathBuf },
 }
 
-/// The folder, locked for as long as this lives.
+/// The folder; a server's is locked for as long as this lives.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    /// Whether it was made just now.
-    pub fresh: bool,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl DataFolder {
@@ -45,8 +44,19 @@ impl DataFolder {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock = lock(&path)?;
-        let fresh = check_format(&path)?;
-        Ok(Self { path, fresh, _lock: lock })
+        check_format(&path)?;
+        Ok(Self { path, _lock: Some(lock) })
+    }
+
+    /// Looks into the folder while a server may run on it.
+    pub fn visit(path: &Path) -> Result<Self, DataFolderError> {
+        let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
+        let path = fs::canonicalize(path).map_err(unusable)?;
+        if !path.join(FORMAT_FILE).exists() {
+            return Err(DataFolderError::Unclear { path });
+        }
+        check_format(&path)?;
+        Ok(Self { path, _lock: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -106,19 +116,18 @@ fn lock(path: &Path) -> Result<File, DataFolderError> {
     Ok(file)
 }
 
-/// Checks the format, or notes it in a folder that has none. True: it is new.
-fn check_format(path: &Path) -> Result<bool, DataFolderError> {
+/// Checks the format, or notes it in a folder that has none.
+fn check_format(path: &Path) -> Result<(), DataFolderError> {
     let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
-    let file = path.join("format");
+    let file = path.join(FORMAT_FILE);
     match fs::read_to_string(&file) {
         Ok(text) => match text.trim().parse::<u32>() {
             Ok(found) if found > FORMAT => Err(DataFolderError::Newer { path: path.into(), found }),
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(()),
             Err(_) => Err(DataFolderError::Unclear { path: path.into() }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            write_durably(&file, format!("{FORMAT}\n").as_bytes()).map_err(unusable)?;
-            Ok(true)
+            write_durably(&file, format!("{FORMAT}\n").as_bytes()).map_err(unusable)
         }
         Err(source) => Err(unusable(source)),
     }
@@ -145,14 +154,16 @@ mod tests {
         let first = DataFolder::open(folder.path()).unwrap();
         let error = DataFolder::open(folder.path()).unwrap_err();
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        DataFolder::visit(folder.path()).unwrap();
         drop(first);
-        assert!(!DataFolder::open(folder.path()).unwrap().fresh);
+        DataFolder::open(folder.path()).unwrap();
     }
 
     #[test]
     fn a_newer_folder_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(DataFolder::open(folder.path()).unwrap().fresh);
+        assert!(matches!(DataFolder::visit(folder.path()), Err(DataFolderError::Unclear { .. })));
+        DataFolder::open(folder.path()).unwrap();
         fs::write(folder.path().join("format"), "2\n").unwrap();
         let error = DataFolder::open(folder.path()).unwrap_err();
         assert!(matches!(error, DataFolderError::Newer { found: 2, .. }), "{error}");

@@ -9,12 +9,17 @@
 //!
 //! Tested by running the program: `tests/` beside this, and the workspace's `tests/`.
 
+mod cli;
 mod config;
+mod control;
 mod data_folder;
+mod doctor;
 mod host;
 mod logs;
 mod port;
 mod trust;
+mod up;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,12 +39,20 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server; ends with a URL
+    Up(Box<up::Up>),
+    /// Say what this machine can do, what is off, and how to get it
+    Doctor(doctor::Doctor),
+    /// Add users, list them, let them choose new passwords
+    Users(users::Users),
     /// Show or install the local certificate authority
     Trust(trust::Trust),
     /// Print the version
     Version,
     /// Print completions for a shell: `source <(roost completions bash)`
     Completions { shell: clap_complete::Shell },
+    #[command(flatten)]
+    Client(cli::ClientCommand),
     /// Watch one virtual machine; started by the server
     #[command(hide = true)]
     VmMonitor {
@@ -79,11 +92,19 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
+        Command::Up(up) => runtime()?.block_on(up.run(arguments.json)),
+        Command::Doctor(doctor) => runtime()?.block_on(doctor.run(arguments.json)),
+        Command::Users(users) => runtime()?.block_on(users.run(arguments.json)),
+        Command::Client(command) => {
+            runtime()?.block_on(cli::run(command, cli::Output { json: arguments.json }))
+        }
         Command::Trust(trust) => trust.run(arguments.json),
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    // An error says that there is one already, which this process has only from here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
