@@ -42,8 +42,8 @@ mod tests {
                 "microvm",
             ],
         ),
-        ("roost-tests", &["control-api", "guest-protocol", "model"]),
-        ("xtask", &["control-api", "guest-protocol", "model"]),
+        ("roost-tests", &["control-api", "guest-protocol", "model", "terminal-screen"]),
+        ("xtask", &["control-api", "guest-protocol", "model", "roost-tests"]),
     ];
 
     #[test]

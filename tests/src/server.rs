@@ -1,0 +1,165 @@
+//! A server on a data folder and a port of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::api::Api;
+
+/// What a world differs in.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Text of `config.toml`.
+    pub config: String,
+    /// Run guest agents as plain processes: no VM.
+    pub process: bool,
+    /// Further arguments of `roost up`.
+    pub arguments: Vec<String>,
+}
+
+/// What `roost up --json` prints when it is ready.
+#[derive(Deserialize)]
+struct Ready {
+    url: String,
+    first_link: Option<String>,
+}
+
+/// A running server. Dropped, it is killed, its VMs with it, and its data folder removed.
+pub struct Server {
+    folder: tempfile::TempDir,
+    options: Options,
+    child: Child,
+    api: Api,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server and makes its administrator.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        // Short: paths of Unix sockets are.
+        let folder = tempfile::Builder::new().prefix("rst").tempdir_in("/tmp")?;
+        std::fs::write(folder.path().join("config.toml"), &options.config)?;
+        let log = folder.path().join("server.log");
+        let (child, ready) = spawn(folder.path(), &options, 0, &log).await?;
+        let port = ready.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.with_context(|| format!("{} has a port", ready.url))?;
+        let link = ready.first_link.context("a fresh server prints a link")?;
+        let token = link.split_once('#').context("the link carries a token")?.1;
+        let api = Api::first_administrator(&ready.url, token).await?;
+        Ok(Self { folder, options, child, api, port, log })
+    }
+
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends the server without warning; its VMs go on.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("killing the server")
+    }
+
+    /// Starts it again on the same folder and port.
+    pub async fn again(&mut self) -> anyhow::Result<()> {
+        let (child, _) = spawn(self.folder.path(), &self.options, self.port, &self.log).await?;
+        self.child = child;
+        Ok(())
+    }
+
+    /// Deletes every workspace and ends the server in order.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        for workspace in self.api.workspaces().await? {
+            self.api.delete(workspace.id.as_str()).await?;
+        }
+        self.terminate()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    fn terminate(&self) -> anyhow::Result<()> {
+        let Some(id) = self.child.id() else {
+            return Ok(());
+        };
+        let pid = rustix::process::Pid::from_raw(id as i32).context("a process has an id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        // Monitors outlive their server: end those that a failed test left. They stop their VMs when told to.
+        for pid in monitors(self.folder.path()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+/// The monitors that run below a data folder.
+fn monitors(data: &Path) -> Vec<rustix::process::Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let data = data.to_string_lossy().into_owned();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.contains("vm-monitor") && line.contains(&data)
+        })
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect()
+}
+
+async fn spawn(
+    data: &Path,
+    options: &Options,
+    port: u16,
+    log: &Path,
+) -> anyhow::Result<(Child, Ready)> {
+    let program = std::env::var_os("ROOST_BIN").context("ROOST_BIN is not set: run `./dev test`")?;
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(program);
+    command.args(["--json", "up", "--port", &port.to_string(), "--data"]).arg(data);
+    if options.process {
+        let agent = std::env::var_os("ROOST_AGENT").context("ROOST_AGENT is not set: run `./dev test`")?;
+        command.arg("--process-agent").arg(agent);
+    }
+    let mut child = command
+        .args(&options.arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone()?)
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting the server")?;
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let first = tokio::time::timeout(Duration::from_secs(120), lines.next_line()).await;
+    let Ok(Ok(Some(line))) = first else {
+        let status = child.try_wait()?;
+        let said = std::fs::read_to_string(data.join("server.log")).unwrap_or_default();
+        bail!("the server did not get ready ({status:?}): {said}");
+    };
+    Ok((child, serde_json::from_str(&line).with_context(|| format!("reading {line}"))?))
+}

@@ -1,0 +1,34 @@
+//! Many workspaces come and go, and nothing of them stays.
+
+use control_api::workspaces::{CreateWorkspace, WorkspaceState};
+use roost_tests::traces::Traces;
+use roost_tests::{Options, Server};
+
+async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
+    let server = Server::start(options).await?;
+    let before = Traces::look(server.data());
+    for number in 0..count {
+        let name = format!("cycle-{number}");
+        let made = server.api().create(&CreateWorkspace { name: Some(name.clone()), ..Default::default() }).await?;
+        assert_eq!(made.state, WorkspaceState::Running, "{made:#?}\n{}", server.log());
+        let stopped = server.api().stop(&name).await?;
+        assert_eq!(stopped.state, WorkspaceState::Stopped, "{stopped:#?}");
+        let started = server.api().start(&name).await?;
+        assert_eq!(started.state, WorkspaceState::Running, "{started:#?}");
+        server.api().delete(&name).await?;
+    }
+    assert!(server.api().workspaces().await?.is_empty());
+    let left = Traces::look(server.data()).since(&before);
+    assert!(left.is_empty(), "left behind: {left:#?}");
+    server.close().await
+}
+
+#[tokio::test]
+async fn two_hundred_workspaces_without_vms_leave_nothing() -> anyhow::Result<()> {
+    cycles(Options { process: true, ..Options::default() }, 200).await
+}
+
+#[tokio::test]
+async fn ten_workspaces_with_vms_leave_nothing() -> anyhow::Result<()> {
+    cycles(Options::default(), 10).await
+}

@@ -1,0 +1,3 @@
+//! `cargo xtask bench NAME`: the numbers that Roost promises, on the real thing.
+
+pub mod report;
