@@ -79,7 +79,11 @@ export class Gateway {
   ): Promise<StoredSetting | undefined> {
     const response = await this.request(`${this.base}/settings/${name}`, {
       method: 'PUT',
-      headers: { ...OWN, 'Content-Type': 'application/json', ...(version ? { 'If-Match': version } : {}) },
+      headers: {
+        ...OWN,
+        'Content-Type': 'application/json',
+        ...(version ? { 'If-Match': version } : { 'If-None-Match': '*' }),
+      },
       body: text,
       keepalive,
     })
@@ -95,8 +99,8 @@ export class Gateway {
 }
 
 async function signInUrl(response: Response): Promise<string> {
-  const body = (await response.json().catch(() => ({}))) as { signInUrl?: string; sign_in_url?: string }
-  return body.signInUrl ?? body.sign_in_url ?? '/'
+  const body = (await response.json().catch(() => ({}))) as { sign_in_url?: string }
+  return body.sign_in_url ?? '/'
 }
 
 async function problem(response: Response): Promise<string> {

@@ -9,6 +9,7 @@ export const configurationDefaults: Record<string, unknown> = {
   'workbench.iconTheme': 'vs-seti',
   'workbench.startupEditor': 'none',
   'workbench.editor.languageDetection': false,
+  'workbench.editor.useModal': 'off',
   // The machine is the user's own, and nothing runs in the browser on its behalf.
   'security.workspace.trust.enabled': false,
   // No request leaves the server's own domains.
@@ -39,4 +40,10 @@ export const configurationDefaults: Record<string, unknown> = {
   'terminal.integrated.initialHint': false,
   'terminal.integrated.stickyScroll.enabled': false,
   'terminal.integrated.suggest.enabled': false,
+}
+
+/** What VS Code keeps apart from settings, until a person changes it: hidden are parts that say nothing here. */
+export const storageDefaults: Record<string, unknown> = {
+  'workbench.activity.showAccounts': false,
+  'workbench.statusbar.hidden': JSON.stringify(['status.workbench.keyboardLayout']),
 }

@@ -30,6 +30,7 @@ import getUserDataProfile from '@codingame/monaco-vscode-user-data-profile-servi
 import getWorkbench from '@codingame/monaco-vscode-workbench-service-override'
 import getWorkingCopy from '@codingame/monaco-vscode-working-copy-service-override'
 import getWorkspaceTrust from '@codingame/monaco-vscode-workspace-trust-service-override'
+import { storageDefaults } from './defaults'
 
 export const serviceOverrides = () => ({
   ...getLog(),
@@ -51,7 +52,7 @@ export const serviceOverrides = () => ({
   ...getSearch(),
   ...getMarkers(),
   ...getAccessibility(),
-  ...getStorage(),
+  ...getStorage({ fallbackOverride: storageDefaults }),
   ...getLifecycle(),
   ...getEnvironment(),
   ...getWorkspaceTrust(),
