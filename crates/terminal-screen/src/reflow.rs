@@ -133,7 +133,10 @@ pub(crate) fn smaller(buffer: &mut Buffer, old_cols: usize, new_rows: usize) {
     let mut y = buffer.lines.len();
     while y > 0 {
         y -= 1;
-        let line = &buffer.lines[y];
+        // Groups below may have pushed lines off the bottom.
+        let Some(line) = buffer.lines.get(y) else {
+            continue;
+        };
         if !line.wrapped && line.trimmed_length() <= new_cols {
             continue;
         }

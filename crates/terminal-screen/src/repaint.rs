@@ -44,7 +44,7 @@ pub(crate) fn repaint(terminal: &Terminal) -> Vec<u8> {
     let kitty = &terminal.kitty;
     if terminal.alternate_active {
         painter.kitty_stack(&kitty.main_stack, kitty.main_flags);
-        painter.place(normal, normal.x, normal.y, 0);
+        painter.go_to(normal.x, normal.y); // a change of size asks for the row
         painter.pen(&Attributes::default());
         painter.out.push_str("\x1b[?47h\x1b[H");
         painter.paint(alternate);
@@ -198,7 +198,8 @@ impl Painter {
             self.out.push_str("\x1b[?6h");
         }
         let y = (saved.y - buffer.ybase as i32).clamp(0, self.rows as i32 - 1);
-        self.place(buffer, saved.x, y, 0);
+        // Restoring never leads to a pending wrap.
+        self.go_to(saved.x, y);
         self.pen(&saved_pen(saved));
         self.charsets(&saved.charsets);
         self.out.push_str(if saved.wraparound {
@@ -237,35 +238,38 @@ impl Painter {
             .push_str(["", "\x0e", "\x1bn", "\x1bo"][charsets.level.min(3)]);
     }
 
+    fn go_to(&mut self, x: i32, y: i32) {
+        emit!(
+            self,
+            "\x1b[{};{}H",
+            y.max(0) + 1,
+            x.clamp(0, self.cols as i32 - 1) + 1
+        );
+    }
+
     /// Moves the cursor to a cell of `buffer`'s screen, which is painted already. The client counts rows from `top`.
     /// Beyond the last column is a pending wrap, and only printing leads there.
     fn place(&mut self, buffer: &Buffer, x: i32, y: i32, top: i32) {
-        let line = (y - top).max(0) + 1;
         if x < self.cols as i32 {
-            emit!(self, "\x1b[{line};{}H", x.max(0) + 1);
-            return;
+            return self.go_to(x, y - top);
         }
-        let Some(row) = buffer.row(y) else {
-            emit!(self, "\x1b[{line};{}H ", self.cols); // an alternate buffer not shown
-            return;
-        };
+        let Some(row) = buffer.row(y) else { return };
         let last = self.cols - 1;
         let at = if row.width(last) == 0 && !row.has_content(last) && last > 0 {
             last - 1
         } else {
             last
         };
-        emit!(self, "\x1b[{line};{}H", at + 1);
+        self.go_to(at as i32, y - top);
         if row.has_content(at) {
             self.pen_again(&row.attributes(at));
             row.push_text(at, &mut self.out);
             return;
         }
-        self.pen(&Attributes::default());
-        self.out.push(' ');
         let fill = row.attributes(last).erased();
+        self.pen(&fill);
+        self.out.push(' ');
         if (0..self.cols).all(|x| !row.has_content(x) && row.cell(x).bg == fill.bg) {
-            self.pen(&fill);
             self.out.push_str("\x1b[1K"); // erases the row and keeps the pending wrap
         }
     }
@@ -284,9 +288,8 @@ impl Painter {
         self.pen_again(&terminal.pen);
         self.charsets(&terminal.charsets);
         if let Some((_, text)) = again {
-            if modes.insert {
-                let columns = buffer.x - x;
-                emit!(self, "\x1b[{}P", columns.max(1)); // room for printing it once more
+            if modes.insert && buffer.x > x {
+                emit!(self, "\x1b[{}P", buffer.x - x); // room for printing it once more
             }
             self.out.push_str(&text);
         }

@@ -1,4 +1,4 @@
-// Usage: node compare.mjs RECORDING CUTS SCROLLBACK
+// Usage: node compare.mjs RECORDING CUTS SCROLLBACK exact|visible
 // Prints one JSON line per cut that differs: at the cut, or when the rest of the recording was replayed after it.
 // RECORDING: records of 'r' u16 columns u16 rows, or 'o' u32 length, output. CUTS: records of u32 event, u32 byte in
 // it, u16 columns, u16 rows, u32 length, repaint. All numbers little-endian.
@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import { differences, open, snapshot, write } from './state.mjs';
 
 const [recording, cuts, scrollback] = [readRecording(process.argv[2]), readCuts(process.argv[3]), Number(process.argv[4])];
+const blankIsEmpty = process.argv[5] === 'visible';
 
 function readRecording(path) {
   const data = fs.readFileSync(path);
@@ -59,16 +60,16 @@ let at = { event: 0, byte: 0 };
 const expected = cuts.map((cut) => {
   replay(reference, at, cut);
   at = cut;
-  return snapshot(reference);
+  return snapshot(reference, blankIsEmpty);
 });
 replay(reference, at, END);
-const expectedEnd = snapshot(reference);
+const expectedEnd = snapshot(reference, blankIsEmpty);
 
 cuts.forEach((cut, index) => {
   const client = open(cut.cols, cut.rows, scrollback);
   write(client, cut.repaint);
-  const atCut = differences(expected[index], snapshot(client));
+  const atCut = differences(expected[index], snapshot(client, blankIsEmpty));
   replay(client, cut, END);
-  const atEnd = differences(expectedEnd, snapshot(client));
+  const atEnd = differences(expectedEnd, snapshot(client, blankIsEmpty));
   if (atCut.length || atEnd.length) console.log(JSON.stringify({ event: cut.event, byte: cut.byte, atCut, atEnd }));
 });

@@ -16,12 +16,21 @@ pub struct Cut {
     pub repaint: Repaint,
 }
 
+/// How equal cells must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Equality {
+    Exact,
+    /// A space and an empty cell that look the same count as equal.
+    Visible,
+}
+
 /// What differs at each of `cuts` or at the end, one line per cut that differs.
 pub fn compare(
     name: &str,
     events: &[Event],
     cuts: &[Cut],
     scrollback: usize,
+    equality: Equality,
 ) -> anyhow::Result<Vec<String>> {
     let world = tempfile::tempdir()?;
     let (recording, cut_file) = (world.path().join(name), world.path().join("cuts"));
@@ -41,6 +50,11 @@ pub fn compare(
         .arg(installed()?.join("compare.mjs"))
         .args([&recording, &cut_file])
         .arg(scrollback.to_string())
+        .arg(if equality == Equality::Exact {
+            "exact"
+        } else {
+            "visible"
+        })
         .output()
         .context("running node")?;
     ensure!(

@@ -56,16 +56,20 @@ function attributes(core, fg, bg, extended) {
  * A cell as text. What an empty cell does not show is left out, and so are halves of wide characters that xterm.js
  * leaves behind: a left one in the last column after a reflow, a right one on its own after insertions.
  */
-function cellText(core, cell, leftWidth, isLast) {
-  const isHalf = (isLast && cell.getWidth() === 2) || (cell.getChars() === '' && cell.getWidth() === 0 && leftWidth !== 2);
-  const chars = isHalf ? '' : cell.getChars();
+function cellText(core, line, x, cell, isLast, blankIsEmpty) {
+  line.loadCell(x, cell);
+  const alone = (x) => isLast || line.getWidth(x + 1) !== 0 || line.hasContent(x + 1);
+  const isRight = cell.getChars() === '' && cell.getWidth() === 0;
+  const isHalf = isRight ? x === 0 || line.getWidth(x - 1) !== 2 : cell.getWidth() === 2 && alone(x);
+  const isBlank = blankIsEmpty && cell.getChars() === ' ';
+  const chars = isHalf || isBlank ? '' : cell.getChars();
   const a = attributes(core, cell.fg, cell.bg, cell.extended);
   if (chars === '' && (isHalf || cell.getWidth() !== 0)) {
     a.flags = a.flags.split(',').filter((flag) => ['inverse', 'strike', 'overline'].includes(flag)).join();
     if (!a.flags && !a.line) a.fg = '0';
     a.link = '';
   }
-  if (chars === '' && cell.getWidth() === 0 && !isHalf) return 'right half';
+  if (chars === '' && isRight && !isHalf) return 'right half';
   return [chars, isHalf ? 1 : cell.getWidth(), a.fg, a.bg, a.flags, a.line, a.link].join(' ');
 }
 
@@ -82,7 +86,9 @@ function charset(set) {
 }
 const charsets = (sets) => [0, 1, 2, 3].map((level) => charset(sets[level])).join('');
 
-function bufferState(core, buffer, active) {
+const NEVER_SAVED = /^0 \d+ {fg:0,bg:0,flags:,line:,link:} BBBB 0 false true$/;
+
+function bufferState(core, buffer, active, blankIsEmpty) {
   const { rows, cols } = core;
   const cell = new buffer._nullCell.constructor();
   const history = buffer._hasScrollback;
@@ -90,28 +96,28 @@ function bufferState(core, buffer, active) {
   for (let y = history ? 0 : buffer.ybase; y < Math.min(buffer.lines.length, buffer.ybase + rows); y++) {
     const line = buffer.lines.get(y);
     const cells = [];
-    for (let x = 0; x < cols; x++) {
-      const leftWidth = x > 0 ? line.getWidth(x - 1) : 0;
-      cells.push(cellText(core, line.loadCell(x, cell), leftWidth, x === cols - 1));
-    }
+    for (let x = 0; x < cols; x++) cells.push(cellText(core, line, x, cell, x === cols - 1, blankIsEmpty));
     lines.push({ wrapped: line.isWrapped, cells });
   }
   const saved = buffer.savedCurAttrData;
+  const savedState = [
+    Math.min(buffer.savedX, cols - 1), Math.min(Math.max(buffer.savedY - buffer.ybase, 0), rows - 1),
+    JSON.stringify(attributes(core, saved.fg & ~FG.underline, saved.bg & ~EXTENDED, null)).replace(/"/g, ''),
+    charsets(buffer.savedCharsets), buffer.savedGlevel, buffer.savedOriginMode, buffer.savedWraparoundMode,
+  ].join(' ');
   return {
     lines,
     history: history ? buffer.ybase : 0,
-    cursor: active || history ? `${Math.min(buffer.x, cols)},${buffer.y}` : '',
+    cursor: active ? `${Math.min(buffer.x, cols)},${buffer.y}` : history ? `row ${buffer.y}` : '',
     region: `${buffer.scrollTop},${buffer.scrollBottom}`,
     tabs: Object.keys(buffer.tabs).map(Number).filter((x) => x < cols && buffer.tabs[x]).join(),
-    saved: [
-      Math.min(buffer.savedX, cols), Math.min(Math.max(buffer.savedY - buffer.ybase, 0), rows - 1),
-      JSON.stringify(attributes(core, saved.fg & ~FG.underline, saved.bg & ~EXTENDED, null)).replace(/"/g, ''),
-      charsets(buffer.savedCharsets), buffer.savedGlevel, buffer.savedOriginMode, buffer.savedWraparoundMode,
-    ].join(' '),
+    // Reflow moves the row even of a cursor that was never saved.
+    saved: NEVER_SAVED.test(savedState) ? 'never' : savedState,
   };
 }
 
-export function snapshot({ terminal, colors }) {
+/** With `blankIsEmpty`, a space counts as the empty cell that looks like it. */
+export function snapshot({ terminal, colors }, blankIsEmpty) {
   const core = terminal._core;
   const { coreService: service, _inputHandler: input } = core;
   const alternate = core.buffers.active === core.buffers.alt;
@@ -122,8 +128,8 @@ export function snapshot({ terminal, colors }) {
     size: `${terminal.cols}x${terminal.rows}`,
     alternate,
     buffers: {
-      normal: bufferState(core, core.buffers._normal, !alternate),
-      alternate: bufferState(core, core.buffers._alt, alternate),
+      normal: bufferState(core, core.buffers._normal, !alternate, blankIsEmpty),
+      alternate: bufferState(core, core.buffers._alt, alternate, blankIsEmpty),
     },
     whole: {
       ...modes,
@@ -133,7 +139,6 @@ export function snapshot({ terminal, colors }) {
       newLine: core.optionsService.rawOptions.convertEol,
       cursorHidden: service.isCursorHidden,
       mouse: `${core.mouseStateService.activeProtocol} ${core.mouseStateService.activeEncoding}`,
-      joins: core._inputHandler._parser.precedingJoinState >> 1 & 3,
       title: input._windowTitle,
       icon: input._iconName,
       kitty: JSON.stringify({ ...kitty, altFlags: alternate ? 0 : kitty.altFlags }),
