@@ -40,6 +40,16 @@ const INTEL_MODEL: &str = "Haswell-v4";
 /// Of 2017, which every AMD processor that matters has.
 const AMD_MODEL: &str = "EPYC-v3";
 
+/// Software emulation, whatever this host could do; `why` it is not KVM is for a person.
+pub fn emulated(why: &str) -> Machine {
+    Machine {
+        accelerator: Accelerator::Tcg,
+        why_not_kvm: why.to_owned(),
+        cpu_model: TCG_MODEL.to_owned(),
+        tsc_khz: tsc_khz(),
+    }
+}
+
 /// Finds out what this host can do. `/dev/kvm` alone proves nothing, so a guest is booted under it once for
 /// each host, kernel and VMM, and the answer remembered in `data`.
 pub async fn probe(

@@ -79,7 +79,8 @@ pub fn pin(data: &Path) -> Result<PinnedVmm, PinError> {
     pin_program(data, &program)
 }
 
-fn pin_program(data: &Path, program: &Path) -> Result<PinnedVmm, PinError> {
+/// The same for a QEMU of the caller's choice.
+pub fn pin_program(data: &Path, program: &Path) -> Result<PinnedVmm, PinError> {
     let store = data.join("vmm");
     let failed = |source| PinError::Io {
         folder: store.clone(),

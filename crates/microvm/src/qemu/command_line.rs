@@ -9,9 +9,9 @@ use serde_json::json;
 use super::descriptors::Descriptors;
 use crate::spec::{Accelerator, MAC_ADDRESS, QemuSpec, VmSpec};
 
-/// TCG's cache of translated code, MiB: with less, node throws it away all the time; what it fills is memory
-/// of the host beside the guest's RAM.
-const TRANSLATION_CACHE_MIB: u32 = 32;
+/// TCG's cache of translated code, MiB: with 32, starting node costs a tenth more, and 128 gains nothing;
+/// what it fills is memory of the host beside the guest's RAM.
+const TRANSLATION_CACHE_MIB: u32 = 64;
 
 /// Arguments of `qemu-system-x86_64` for machine version 1.
 pub fn arguments(name: &str, spec: &VmSpec, qemu: &QemuSpec, open: &Descriptors) -> Vec<String> {
