@@ -1,6 +1,7 @@
 //! Cells and attributes in the bit layout of xterm.js, so that what it derives from bits we derive too.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) const CODEPOINT: u32 = 0x1F_FFFF;
 pub(crate) const COMBINED: u32 = 0x20_0000;
@@ -68,10 +69,49 @@ impl Cell {
 }
 
 /// What OSC 8 attaches to text.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct Link {
     pub id: String,
     pub uri: String,
+    budget: LinkBudget,
+}
+
+impl PartialEq for Link {
+    fn eq(&self, other: &Link) -> bool {
+        (&self.id, &self.uri) == (&other.id, &other.uri)
+    }
+}
+
+impl Eq for Link {}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.budget
+            .0
+            .fetch_sub(self.id.len() + self.uri.len(), Ordering::Relaxed);
+    }
+}
+
+/// Bytes that a terminal's links take, so that no output can fill the memory with them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LinkBudget(Arc<AtomicUsize>);
+
+impl LinkBudget {
+    const LIMIT: usize = 4 * 1024 * 1024;
+
+    /// A link, unless those that are on screen and in history take all the room.
+    pub fn link(&self, id: &str, uri: &str) -> Option<Arc<Link>> {
+        let bytes = id.len() + uri.len();
+        if self.0.load(Ordering::Relaxed) + bytes > LinkBudget::LIMIT {
+            return None;
+        }
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Some(Arc::new(Link {
+            id: id.to_owned(),
+            uri: uri.to_owned(),
+            budget: self.clone(),
+        }))
+    }
 }
 
 /// Attributes too rare for room in every cell.

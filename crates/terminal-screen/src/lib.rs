@@ -19,14 +19,22 @@
 //!
 //! # What is known to differ after a repaint
 //!
+//! Outside of what the screen shows:
 //! - History longer than [`Screen`]'s: a client with more scrollback has lost what was above.
 //! - Inline images, VS Code's own marks (OSC 633: command decorations) and progress (OSC 9;4) are not kept.
-//! - Combining characters beyond 256 bytes in one cell; titles beyond 4 KiB; an OSC or DCS longer than 8 KiB that is
-//!   under way during the repaint has no effect.
-//! - Tab stops and, on an alternate screen, cells to the right of the screen's edge after it became narrower.
-//! - Empty cells that kept more than a background colour, which takes half of a wide character overwritten.
 //! - Links without an id that several separate runs of text share are hovered apart.
-//! - A pending wrap over an erased last column next to text; rows of a terminal one row high.
+//! - An OSC or DCS longer than 8 KiB that is under way during the repaint has no effect.
+//! - Limits where xterm.js has none: 128 bytes of combining characters in a cell, titles of 4 KiB, 4 MiB of links.
+//!
+//! In corners that no recorded program visits:
+//! - A pending wrap over an erased last column with text in the row leaves a space there.
+//! - Halves of wide characters that xterm.js itself leaves alone: they become empty cells.
+//! - On an alternate screen made narrower, cells beyond the edge do not come back when it is widened again before
+//!   the program redraws; likewise tab stops beyond the edge, and what a shrunk alternate screen scrolled out.
+//! - A cursor saved in what is history by now restores to the top row, even after the history is dropped.
+//! - Restoring a cursor can hide an open link or underline from the pen until the next `SGR`; repainted, it is gone.
+//! - Restoring a cursor saved before any character set was designated leaves the sets alone; repainted, it may
+//!   designate ASCII.
 //!
 //! # Memory
 //!
@@ -35,8 +43,9 @@
 //!
 //! # Tests
 //!
-//! Unit tests beside the code; `tests/random.rs` feeds random sequences; `tests/differential.rs` replays recorded
-//! sessions of real programs and random sequences against `@xterm/headless` under node.
+//! Unit tests beside the code; `tests/screen.rs` for what callers rely on; `tests/random.rs` feeds random and hostile
+//! bytes; `tests/differential.rs` replays recorded sessions of real programs (vim, less, tmux, htop, git, …) and
+//! random sequences against `@xterm/headless` under node.
 
 mod buffer;
 mod cell;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cell::{Attributes, CODEPOINT, COMBINED, Cell, Extended, HAS_CONTENT, WIDTH_SHIFT, bg};
 
 /// xterm.js lets a cell collect combining characters without end; this many bytes are more than any script needs.
-const COMBINED_LIMIT: usize = 256;
+const COMBINED_LIMIT: usize = 128;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -151,6 +151,20 @@ impl Line {
         }
         if let Some(extras) = &mut self.extras {
             extras.combined.remove(&x);
+        }
+    }
+
+    /// Writes characters one column wide that fit the line, with attributes that need no extras.
+    pub fn write(&mut self, x: usize, codes: &[u32], attributes: &Attributes) {
+        let end = (x + codes.len()).min(self.length);
+        if self.cells.len() < end {
+            self.cells.resize(end, Cell::NULL);
+        }
+        for (cell, &code) in self.cells[x..end].iter_mut().zip(codes) {
+            *cell = Cell::new(code, 1, attributes);
+        }
+        if let Some(extras) = &mut self.extras {
+            extras.rekey(|column| Some(column).filter(|column| !(x..end).contains(column)));
         }
     }
 

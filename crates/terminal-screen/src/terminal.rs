@@ -13,7 +13,7 @@ pub(crate) use strings::Strings;
 
 use crate::buffer::Buffer;
 use crate::cell::{Attributes, CODEPOINT, COMBINED};
-use crate::charset::{Charset, Charsets};
+use crate::charset::{ASCII, Charset, Charsets};
 use crate::line::Line;
 use crate::params::Params;
 use crate::parser::Actions;
@@ -147,6 +147,29 @@ impl Terminal {
         }
     }
 
+    /// Prints ASCII as far as the row goes, which is most of what programs print; answers how much that was.
+    fn print_ascii(&mut self, codes: &[u32], pen: &Attributes) -> usize {
+        let cols = self.cols;
+        let buffer = self.buffer_mut();
+        let (x, y) = (buffer.x, buffer.y);
+        let room = usize::try_from(cols - x).unwrap_or(0);
+        let count = codes
+            .iter()
+            .take(room)
+            .take_while(|code| (0x20..0x7F).contains(*code))
+            .count();
+        let (Some(row), Some(&last)) = (buffer.row_mut(y), codes[..count].last()) else {
+            return 0;
+        };
+        row.write(x as usize, &codes[..count], pen);
+        buffer.x += count as i32;
+        self.preceding = Some(Preceding {
+            sent: last,
+            width: 1,
+        });
+        count
+    }
+
     fn print_one(&mut self, sent: u32, charset: Charset, pen: &Attributes) {
         let cols = self.cols;
         let code = charset.translate(sent);
@@ -258,8 +281,18 @@ impl Actions for Terminal {
         let charset = self.charsets.current();
         let pen = self.pen.clone();
         self.cut_wide_before();
-        for &code in codes.iter().filter(|code| **code != SOFT_HYPHEN) {
-            self.print_one(code, charset, &pen);
+        let plain = charset == ASCII && !self.modes.insert && !pen.has_extended();
+        let mut rest = codes;
+        while let Some((&code, next)) = rest.split_first() {
+            let taken = if plain {
+                self.print_ascii(rest, &pen)
+            } else {
+                0
+            };
+            rest = rest.get(taken..).filter(|_| taken > 0).unwrap_or(next);
+            if taken == 0 && code != SOFT_HYPHEN {
+                self.print_one(code, charset, &pen);
+            }
         }
         self.cut_wide_after();
     }
@@ -372,7 +405,7 @@ impl Actions for Terminal {
             0x23 if last == b'8' => return self.alignment_pattern(),
             0x25 if matches!(last, b'@' | b'G') => {
                 self.charsets.level = 0;
-                return self.charsets.designate(0, crate::charset::ASCII);
+                return self.charsets.designate(0, ASCII);
             }
             0x28 => 0,
             0x29 | 0x2D => 1,

@@ -1,10 +1,9 @@
 //! Operating-system commands: titles, links and the colours that programs redefine.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::Terminal;
-use crate::cell::Link;
+use crate::cell::LinkBudget;
 
 /// Longest colour that is remembered; `rgb:ffff/ffff/ffff` has 18 bytes.
 const COLOR_LIMIT: usize = 32;
@@ -20,6 +19,7 @@ pub(crate) struct Strings {
     pub palette: BTreeMap<u8, String>,
     /// Redefined foreground, background and cursor colour (OSC 10, 11, 12).
     pub special: [Option<String>; 3],
+    links: LinkBudget,
 }
 
 impl Terminal {
@@ -57,17 +57,9 @@ impl Terminal {
             .split(':')
             .find_map(|parameter| parameter.strip_prefix("id="))
             .unwrap_or("");
-        let link = Link {
-            id: id.to_owned(),
-            uri: uri.to_owned(),
-        };
-        let same = self
-            .pen
-            .extended
-            .link
-            .take()
-            .filter(|open| !id.is_empty() && **open == link);
-        self.pen.extended.link = Some(same.unwrap_or_else(|| Arc::new(link)));
+        let open = self.pen.extended.link.take();
+        let same = open.filter(|open| !id.is_empty() && open.id == id && open.uri == uri);
+        self.pen.extended.link = same.or_else(|| self.strings.links.link(id, uri));
         self.pen.update_extended();
     }
 

@@ -68,9 +68,9 @@ pub fn compare(
         .collect())
 }
 
-/// The folder of scripts beside its installed packages.
+/// The folder of scripts beside their installed packages.
 ///
-/// They are kept under `ROOST_CACHE`, by the lock file's content, so that a clean clone need not fetch them again.
+/// It is kept under `ROOST_CACHE`, named by its content, so that a clean clone need not fetch the packages again.
 fn installed() -> anyhow::Result<&'static Path> {
     static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let result = INSTALLED.get_or_init(|| install().map_err(|error| format!("{error:#}")));
@@ -80,6 +80,12 @@ fn installed() -> anyhow::Result<&'static Path> {
 }
 
 fn install() -> anyhow::Result<PathBuf> {
+    const FILES: [&str; 4] = [
+        "package.json",
+        "package-lock.json",
+        "compare.mjs",
+        "state.mjs",
+    ];
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/xterm");
     let Some(cache) = std::env::var_os("ROOST_CACHE") else {
         if !source.join("node_modules").exists() {
@@ -87,29 +93,27 @@ fn install() -> anyhow::Result<PathBuf> {
         }
         return Ok(source);
     };
-    let lock = std::fs::read(source.join("package-lock.json"))?;
-    let folder = Path::new(&cache).join(format!("terminal-screen-xterm-{:016x}", fnv(&lock)));
+    let mut content = Vec::new();
+    for file in FILES {
+        content.extend(std::fs::read(source.join(file))?);
+    }
+    let folder = Path::new(&cache).join(format!("terminal-screen-xterm-{:016x}", fnv(&content)));
     if !folder.exists() {
         std::fs::create_dir_all(&cache)?;
         let staging = tempfile::tempdir_in(&cache)?;
-        for file in ["package.json", "package-lock.json"] {
+        for file in FILES {
             std::fs::copy(source.join(file), staging.path().join(file))?;
         }
         npm_ci(staging.path())?;
         // Another run may have been faster; its folder is as good.
-        let renamed = std::fs::rename(staging.keep(), &folder);
+        let renamed = std::fs::rename(staging.path(), &folder);
         ensure!(
             renamed.is_ok() || folder.exists(),
             "keeping the packages in {}",
             folder.display()
         );
     }
-    let scripts = tempfile::tempdir()?.keep();
-    for script in ["compare.mjs", "state.mjs", "package.json"] {
-        std::fs::copy(source.join(script), scripts.join(script))?;
-    }
-    std::os::unix::fs::symlink(folder.join("node_modules"), scripts.join("node_modules"))?;
-    Ok(scripts)
+    Ok(folder)
 }
 
 fn npm_ci(folder: &Path) -> anyhow::Result<()> {
