@@ -1,0 +1,169 @@
+//! What each repository below the workspaces' folder has that is nowhere else.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guest_protocol::frames::{self, repositories::Repository};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+
+use crate::machine::Machine;
+use crate::processes::{Launch, Started, signal_group};
+use crate::session::{Answer, Call, Outcome};
+
+/// Folders looked into, and how deep.
+const MAX_FOLDERS: usize = 20_000;
+const MAX_DEPTH: usize = 4;
+/// How long Git may think about one question.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Of Git's answer, bytes: what is beyond is cut off and counts as dirty all the same.
+const MAX_ANSWER: u64 = 8 * 1024 * 1024;
+
+pub async fn serve(machine: &'static Machine, call: Call) -> Outcome {
+    let root = machine.workspaces();
+    let found = machine.threads.run_slowly(move || Ok(find(&root))).await?;
+    let mut repositories = Vec::with_capacity(found.len());
+    for path in found {
+        repositories.push(look_at(machine, &path).await);
+    }
+    call.answer(Answer::Repositories(frames::Repositories { repositories })).await
+}
+
+/// Repositories in the order of their paths; what lies within one is not looked for.
+fn find(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = VecDeque::from([(root.to_owned(), 0)]);
+    let mut seen = 0;
+    while let Some((folder, depth)) = folders.pop_front() {
+        seen += 1;
+        if seen > MAX_FOLDERS {
+            break;
+        }
+        if folder.join(".git").exists() {
+            found.push(folder);
+            continue;
+        }
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let plain = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if plain && depth < MAX_DEPTH && entry.file_name() != "node_modules" {
+                folders.push_back((entry.path(), depth + 1));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+async fn look_at(machine: &'static Machine, path: &Path) -> Repository {
+    let mut repository =
+        Repository { path: path.to_string_lossy().into_owned(), ..Repository::default() };
+    if let Err(error) = fill(machine, path, &mut repository).await {
+        repository.error = error;
+    }
+    repository
+}
+
+async fn fill(
+    machine: &'static Machine,
+    path: &Path,
+    repository: &mut Repository,
+) -> Result<(), String> {
+    let status = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all"];
+    let status = Status::parse(&git(machine, path, &status).await?);
+    repository.branch = status.branch;
+    repository.uncommitted = status.changed;
+    let remotes = git(machine, path, &["remote"]).await?;
+    repository.no_remote = remotes.trim().is_empty();
+    if status.has_commits {
+        // HEAD too: a detached one is on no branch.
+        let unpushed =
+            ["rev-list", "--count", "HEAD", "--branches", "--not", "--remotes"];
+        let count = git(machine, path, &unpushed).await?;
+        repository.unpushed = count.trim().parse().map_err(|_| "git counted oddly".to_owned())?;
+    }
+    let stashes = git(machine, path, &["stash", "list"]).await?;
+    repository.stashes = stashes.lines().count() as u32;
+    Ok(())
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Status {
+    branch: String,
+    changed: u32,
+    has_commits: bool,
+}
+
+impl Status {
+    fn parse(text: &str) -> Self {
+        let mut status = Self::default();
+        let mut entries = text.split('\0').filter(|entry| !entry.is_empty());
+        while let Some(entry) = entries.next() {
+            if let Some(head) = entry.strip_prefix("# branch.head ") {
+                status.branch = if head == "(detached)" { String::new() } else { head.into() };
+            } else if let Some(commit) = entry.strip_prefix("# branch.oid ") {
+                status.has_commits = commit != "(initial)";
+            } else if !entry.starts_with('#') {
+                status.changed += 1;
+                if entry.starts_with("2 ") {
+                    // A rename: its old name is an entry of its own.
+                    entries.next();
+                }
+            }
+        }
+        status
+    }
+}
+
+/// Runs Git as the user. The error is a sentence.
+async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("git cannot be run: {error}");
+    let (out, to_out) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let null = || File::options().read(true).write(true).open("/dev/null").map_err(failed);
+    let mut environment = machine.environment(false);
+    // Looking must not wait for anybody, nor write.
+    environment.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
+    environment.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
+    let mut command = vec!["git".to_owned()];
+    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let launch = Launch {
+        command,
+        environment,
+        working_directory: path.to_owned(),
+        as_root: false,
+        stdin: null()?.into(),
+        stdout: to_out,
+        stderr: null()?.into(),
+        controlling_terminal: false,
+    };
+    let Started { pid, exit } = machine.processes.launch(machine, launch).map_err(failed)?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut answer = Vec::new();
+        File::from(out).take(MAX_ANSWER).read_to_end(&mut answer).map(|_| answer)
+    });
+    let ended = tokio::time::timeout(PATIENCE, async { (reading.await, exit.await) }).await;
+    let Ok((Ok(Ok(answer)), Ok(exit))) = ended else {
+        signal_group(pid, Signal::KILL);
+        return Err(format!("git {} did not come to an end", arguments[0]));
+    };
+    if exit.signaled || exit.code != 0 {
+        return Err(format!("git {} failed with code {}", arguments[0], exit.code));
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_counts_files_and_not_old_names() {
+        let text = "# branch.oid 1234\0# branch.head main\01 .M N... 100644 100644 100644 a b x y\0\
+            2 R. N... 100644 100644 100644 a b R100 new\0old\0? untracked\0";
+        let expected = Status { branch: "main".into(), changed: 3, has_commits: true };
+        assert_eq!(Status::parse(text), expected);
+    }
+}
