@@ -31,10 +31,26 @@ pub struct HostConfig {
 /// What runs the guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// A virtual machine of QEMU, under KVM where a guest really boots under it.
-    Qemu,
+    /// A virtual machine of QEMU.
+    Qemu {
+        /// QEMU's program; absent: the distribution's.
+        program: Option<PathBuf>,
+        accelerator: AcceleratorChoice,
+    },
     /// The guest agent as a plain process, isolating nothing: tests only.
     Process { agent: PathBuf },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceleratorChoice {
+    /// KVM where a guest really boots under it, otherwise software emulation.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Software emulation, even where there is KVM.
+    Tcg,
 }
 
 /// How much of the host workspaces may take.
@@ -193,7 +209,10 @@ impl HostConfig {
             data: data.into(),
             images: None,
             program: program.into(),
-            driver: Driver::Qemu,
+            driver: Driver::Qemu {
+                program: None,
+                accelerator: AcceleratorChoice::Auto,
+            },
             room: Room::default(),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),

@@ -7,7 +7,7 @@ use microvm::machine::Machine;
 use microvm::spec::Accelerator;
 
 use crate::config::{Driver, NetworkMode};
-use crate::network::resolver;
+use crate::network::{namespace, resolver};
 use crate::runner::Context;
 use crate::{capacity, vmm_user};
 
@@ -19,7 +19,7 @@ pub async fn all(context: &Context) -> Vec<Layer> {
         vmm_user(),
         network(context),
     ];
-    layers.extend(network_details(context));
+    layers.extend(network_details(context).await);
     layers.push(cgroups(context));
     layers.push(images(context));
     layers.push(disk(context));
@@ -63,10 +63,10 @@ fn virtual_machines(context: &Context, machine: Option<&Machine>) -> Layer {
             "guests are plain processes: nothing is isolated",
             "use the driver qemu; this one is for tests",
         ),
-        (Driver::Qemu, Some(machine)) if machine.accelerator == Accelerator::Kvm => {
+        (Driver::Qemu { .. }, Some(machine)) if machine.accelerator == Accelerator::Kvm => {
             on(NAME, true, "KVM: a guest has booted under it")
         }
-        (Driver::Qemu, Some(machine)) => off(
+        (Driver::Qemu { .. }, Some(machine)) => off(
             NAME,
             true,
             format!(
@@ -75,7 +75,7 @@ fn virtual_machines(context: &Context, machine: Option<&Machine>) -> Layer {
             ),
             kvm_remedy(),
         ),
-        (Driver::Qemu, None) => off(
+        (Driver::Qemu { .. }, None) => off(
             NAME,
             true,
             "not known yet: no QEMU or no guest images were found",
@@ -178,25 +178,34 @@ fn lacking() -> (&'static str, &'static str) {
     }
 }
 
-fn network_details(context: &Context) -> Vec<Layer> {
+async fn network_details(context: &Context) -> Vec<Layer> {
     if context.networks.is_none() {
         return Vec::new();
     }
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let outside = crate::network::namespace::default_links(&routes);
-    let outside = if outside.is_empty() {
-        off(
+    let outside = namespace::default_links(&routes);
+    let chains = namespace::chains().await.unwrap_or_default();
+    let outside = match (outside.first(), dropping(&chains)) {
+        (None, _) => off(
             "outside",
             false,
             "this host has no default route: guests reach nothing outside",
             "give the host a default route; guests have it at once",
-        )
-    } else {
-        on(
+        ),
+        (Some(_), Some(table)) => off(
+            "outside",
+            false,
+            format!(
+                "the host's own firewall ({table}) drops what is forwarded, as Docker sets it up"
+            ),
+            "iptables -I FORWARD -i roost-+ -j ACCEPT; iptables -I FORWARD -o roost-+ -j ACCEPT \
+             (with Docker: in DOCKER-USER); Roost's own table keeps guests from the host and each other",
+        ),
+        (Some(_), None) => on(
             "outside",
             false,
             format!("guests leave by {}", outside.join(", ")),
-        )
+        ),
     };
     let names = match resolver::find(&context.config.network.nameservers) {
         Some(resolver) => on(
@@ -212,6 +221,19 @@ fn network_details(context: &Context) -> Vec<Layer> {
         ),
     };
     vec![outside, names]
+}
+
+/// The table of a chain that drops what is forwarded unless something accepts it, in `nft list chains`.
+fn dropping(chains: &str) -> Option<&str> {
+    let mut table = "";
+    for line in chains.lines() {
+        if let Some(name) = line.strip_prefix("table ") {
+            table = name.trim_end_matches([' ', '{']);
+        } else if line.contains("hook forward") && line.contains("policy drop") {
+            return Some(table);
+        }
+    }
+    None
 }
 
 fn cgroups(context: &Context) -> Layer {
@@ -321,5 +343,21 @@ fn userfaultfd() -> Layer {
             "is denied to this user; checkpoints will copy more than they need",
             "give this user /dev/userfaultfd (chgrp kvm /dev/userfaultfd; chmod g+rw), or run as root",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_firewall_that_drops_what_is_forwarded_is_found() {
+        let chains = "table inet roost_host {\n\tchain forward {\n\t\ttype filter hook forward priority -5; policy accept;\n\t}\n}\n\
+            table ip filter {\n\tchain FORWARD {\n\t\ttype filter hook forward priority filter; policy drop;\n\t}\n}\n";
+        assert_eq!(dropping(chains), Some("ip filter"));
+        assert_eq!(
+            dropping(&chains.replace("policy drop", "policy accept")),
+            None
+        );
     }
 }

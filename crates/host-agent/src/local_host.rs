@@ -324,7 +324,11 @@ async fn prepare(context: Arc<Context>) {
     });
     match files.await {
         Ok(Ok(files)) => {
-            if let Err(failure) = context.machines.get(context.folders.data(), &files).await {
+            if let Err(failure) = context
+                .machines
+                .get(&context.config, context.folders.data(), &files)
+                .await
+            {
                 tracing::warn!(failure.message, "no virtual machine can start");
             }
         }

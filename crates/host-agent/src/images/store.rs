@@ -25,9 +25,9 @@ pub enum ImageError {
     #[error("the manifest in {folder} is of another version of Roost: run ./dev images")]
     Manifest { folder: PathBuf },
     #[error(
-        "the image {path} is damaged (its content does not match its name): delete it and run ./dev images"
+        "the guest image {path} is damaged (its content does not match its name): delete {delete} and run ./dev images"
     )]
-    Corrupt { path: PathBuf },
+    Corrupt { path: PathBuf, delete: PathBuf },
     #[error("the image {path} is gone: run ./dev images, or bring back the data folder's images")]
     Gone { path: PathBuf },
     #[error("the image {path} cannot be taken into the data folder")]
@@ -113,10 +113,27 @@ impl Images {
             (&names.initramfs, &manifest.initramfs.path),
             (&names.base, &manifest.base.path),
         ] {
+            let from = set.join(path);
             if !self.folder.join(name).exists() {
-                self.take_in(&set.join(path), name)?;
+                self.take_in(&from, name)?;
             }
-            self.check(name)?;
+            match self.check(name) {
+                // The set may still have it whole.
+                Err(ImageError::Corrupt { .. }) => {
+                    self.take_in(&from, name)?;
+                    self.check(name).map_err(|error| match error {
+                        ImageError::Corrupt { .. } => {
+                            let delete = set.parent().unwrap_or(set).into();
+                            ImageError::Corrupt {
+                                path: from.clone(),
+                                delete,
+                            }
+                        }
+                        other => other,
+                    })?;
+                }
+                other => other?,
+            }
         }
         Ok(names)
     }
@@ -212,7 +229,9 @@ impl Images {
             let read_only = fs::Permissions::from_mode(0o444);
             fs::set_permissions(&unfinished, read_only).map_err(failed)?;
         }
-        fs::rename(&unfinished, self.folder.join(name)).map_err(failed)
+        fs::rename(&unfinished, self.folder.join(name)).map_err(failed)?;
+        // Between two names of one file nothing is renamed.
+        remove_if_there(&unfinished).map_err(failed)
     }
 
     /// Finds the file as its name says, reading it only when it does not look as it did the last time.
@@ -239,7 +258,10 @@ impl Images {
         };
         let digest = digest.map_err(import)?;
         if !name.contains(&digest[..DIGITS]) {
-            return Err(ImageError::Corrupt { path });
+            return Err(ImageError::Corrupt {
+                delete: path.clone(),
+                path,
+            });
         }
         tracing::info!(
             image = name,
@@ -329,19 +351,26 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_image_is_noticed() {
+    fn a_damaged_image_is_noticed_and_taken_from_the_set_again() {
         let world = world();
         let names = world.images.current().unwrap();
         let base = world.images.files(&names).base;
+        fs::remove_file(&base).unwrap();
+        fs::write(&base, b"dusk").unwrap();
+        assert_eq!(world.images.current().unwrap(), names);
+        assert_eq!(fs::read(&base).unwrap(), b"disk");
+
+        // Both are one file: nothing is left to take it from.
         fs::write(&base, b"dusk").unwrap();
         let error = world.images.current().unwrap_err();
         assert!(matches!(error, ImageError::Corrupt { .. }), "{error}");
-        assert!(world.images.for_workspace(&names).is_err());
+        assert!(error.to_string().contains("delete") && error.to_string().contains("./dev images"));
+        let error = world.images.for_workspace(&names).unwrap_err();
+        assert!(matches!(error, ImageError::Corrupt { .. }), "{error}");
+        fs::remove_dir_all(&world.set).unwrap();
         fs::remove_file(&base).unwrap();
-        assert!(matches!(
-            world.images.for_workspace(&names),
-            Err(ImageError::Gone { .. })
-        ));
+        let error = world.images.for_workspace(&names).unwrap_err();
+        assert!(matches!(error, ImageError::Gone { .. }), "{error}");
     }
 
     #[test]

@@ -70,36 +70,39 @@ impl Networks {
     }
 
     async fn make(&self, name: &str) -> Result<Network, NetworkError> {
-        ensure_host_table().await?;
-        let start = name.bytes().fold(0_u32, |hash, byte| {
-            hash.wrapping_mul(31).wrapping_add(byte.into())
-        });
-        let resolver = resolver::find(&self.policy.nameservers);
-        let plan = {
-            let _lock = lock().await?;
-            let taken = connected_networks()?;
-            let (host_end, inner_end) = script::links(self.policy.pool, start)
-                .find(|(host_end, _)| !taken.contains(&(host_end.to_bits() & !3)))
-                .ok_or_else(|| NetworkError::PoolFull {
-                    pool: self.policy.pool.to_string(),
-                })?;
-            let plan = Plan {
-                name: name.into(),
-                host_end,
-                inner_end,
-                pool: self.policy.pool,
-                allow: self.policy.allow.clone(),
-                resolver,
-            };
-            run(Tool::Ip, &["-batch", "-"], &plan.host_batch()).await?;
-            fence_link(name)?;
-            run(Tool::Ip, &["-batch", "-"], &plan.host_up()).await?;
-            plan
-        };
+        let (table, plan) = tokio::join!(ensure_host_table(), self.link(name));
+        table?;
+        let plan = plan?;
         let arguments = ["netns", "exec", name, "sh", "-e"];
         run(Tool::Ip, &arguments, &plan.inner_shell()).await?;
         forward_outside()?;
         Ok(self.existing(name))
+    }
+
+    /// Makes the namespace and its link to the host's, with addresses that nobody else has.
+    async fn link(&self, name: &str) -> Result<Plan, NetworkError> {
+        let start = name.bytes().fold(0_u32, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        let resolver = resolver::find(&self.policy.nameservers);
+        let _lock = lock().await?;
+        let taken = connected_networks()?;
+        let (host_end, inner_end) = script::links(self.policy.pool, start)
+            .find(|(host_end, _)| !taken.contains(&(host_end.to_bits() & !3)))
+            .ok_or_else(|| NetworkError::PoolFull {
+                pool: self.policy.pool.to_string(),
+            })?;
+        let plan = Plan {
+            name: name.into(),
+            host_end,
+            inner_end,
+            pool: self.policy.pool,
+            allow: self.policy.allow.clone(),
+            resolver,
+        };
+        run(Tool::Ip, &["-batch", "-"], &plan.host_batch()).await?;
+        fence_link(name)?;
+        Ok(plan)
     }
 
     /// The network called `name`, which an earlier host agent has made.
@@ -158,6 +161,15 @@ pub(crate) enum Tool {
 
 /// Runs a tool with `input`; what it says when it fails is the error.
 pub(crate) async fn run(tool: Tool, arguments: &[&str], input: &str) -> Result<(), NetworkError> {
+    output(tool, arguments, input).await.map(drop)
+}
+
+/// All chains of the host's firewall, whosever they are.
+pub(crate) async fn chains() -> Result<String, NetworkError> {
+    output(Tool::Nft, &["list", "chains"], "").await
+}
+
+async fn output(tool: Tool, arguments: &[&str], input: &str) -> Result<String, NetworkError> {
     let (program, package) = match tool {
         Tool::Ip => ("ip", "iproute2"),
         Tool::Nft => ("nft", "nftables"),
@@ -172,7 +184,7 @@ pub(crate) async fn run(tool: Tool, arguments: &[&str], input: &str) -> Result<(
         // The tools lie in sbin, which is not in every user's path.
         .env("PATH", crate::tools_path())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
@@ -182,7 +194,7 @@ pub(crate) async fn run(tool: Tool, arguments: &[&str], input: &str) -> Result<(
     drop(stdin);
     let output = child.wait_with_output().await.map_err(cannot)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said
@@ -230,7 +242,7 @@ fn connected_networks() -> Result<Vec<u32>, NetworkError> {
         .collect())
 }
 
-/// Settings of the host's end of a link, before it is up.
+/// Settings of the host's end of a link.
 fn fence_link(name: &str) -> Result<(), NetworkError> {
     for (setting, value, required) in [
         (

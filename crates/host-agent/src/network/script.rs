@@ -31,19 +31,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For `ip -batch` in the host's namespace.
+    /// For `ip -batch` in the host's namespace. There is no guest yet, so the link may be up before its
+    /// settings are made.
     pub fn host_batch(&self) -> String {
         let Self { name, host_end, .. } = self;
         format!(
             "netns add {name}\n\
              link add {name} type veth peer name {UPLINK} netns {name}\n\
-             addr add {host_end}/30 dev {name}\n"
+             addr add {host_end}/30 dev {name}\n\
+             link set {name} up\n"
         )
-    }
-
-    /// Also for `ip -batch`, once the link is fenced.
-    pub fn host_up(&self) -> String {
-        format!("link set {} up\n", self.name)
     }
 
     /// For `sh -e` in the new namespace.
@@ -188,15 +185,7 @@ mod tests {
 
     #[test]
     fn what_a_namespace_is_made_of() {
-        insta::assert_snapshot!(
-            [
-                plan().host_batch(),
-                plan().host_up(),
-                plan().inner_shell(),
-                host_table()
-            ]
-            .concat()
-        );
+        insta::assert_snapshot!([plan().host_batch(), plan().inner_shell(), host_table()].concat());
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fleet_api::host::{Accelerator, FailureKind, HostEvent, StartFailure};
 use microvm::machine::{self, Machine};
+use microvm::spec::Accelerator as VmAccelerator;
 use microvm::vmm_store::{self, PinError, PinnedVmm};
 use model::{Size, WorkspaceId};
 use tokio::sync::{Mutex as AsyncMutex, broadcast};
 
 use crate::admission::{self, Capacity, NoRoom, Promised};
 use crate::cgroups::Cgroups;
-use crate::config::{Driver, HostConfig, Room};
+use crate::config::{AcceleratorChoice, Driver, HostConfig, Room};
 use crate::failure::{chain, disk_kind, failure};
 use crate::folders::Folders;
 use crate::git::relay::Relay;
@@ -45,14 +46,14 @@ impl Context {
     pub async fn accelerator(&self) -> Accelerator {
         match self.config.driver {
             Driver::Process { .. } => Accelerator::Process,
-            Driver::Qemu => match self
+            Driver::Qemu { .. } => match self
                 .machines
                 .known()
                 .await
                 .map(|machine| machine.accelerator)
             {
-                Some(microvm::spec::Accelerator::Kvm) => Accelerator::Kvm,
-                Some(microvm::spec::Accelerator::Tcg) | None => Accelerator::Tcg,
+                Some(VmAccelerator::Kvm) => Accelerator::Kvm,
+                Some(VmAccelerator::Tcg) | None => Accelerator::Tcg,
             },
         }
     }
@@ -64,20 +65,18 @@ impl Machines {
     /// The pinned VMM and what this host can do for a guest of these images.
     pub async fn get(
         &self,
+        config: &HostConfig,
         data: &Path,
         images: &ImageFiles,
     ) -> Result<(PinnedVmm, Machine), StartFailure> {
-        let folder = data.to_owned();
-        let pinned = tokio::task::spawn_blocking(move || vmm_store::pin(&folder))
-            .await
-            .map_err(|error| failure(FailureKind::Internal, error.to_string()))?
-            .map_err(|error| {
-                let kind = match &error {
-                    PinError::Missing | PinError::Incomplete(_) => FailureKind::VmmMissing,
-                    PinError::Io { .. } => disk_kind(&error),
-                };
-                failure(kind, chain(&error))
-            })?;
+        let (program, accelerator) = match &config.driver {
+            Driver::Qemu {
+                program,
+                accelerator,
+            } => (program.clone(), *accelerator),
+            Driver::Process { .. } => (None, AcceleratorChoice::Auto),
+        };
+        let pinned = pin(data.to_owned(), program).await?;
         let key = (pinned.hash.clone(), images.kernel.clone());
         let mut known = self.known.lock().await;
         if let Some((of, machine)) = known.as_ref()
@@ -85,9 +84,20 @@ impl Machines {
         {
             return Ok((pinned, machine.clone()));
         }
-        let machine = machine::probe(data, &pinned, &images.kernel, &images.initramfs)
-            .await
-            .map_err(|error| failure(FailureKind::Internal, error.to_string()))?;
+        let machine = match accelerator {
+            AcceleratorChoice::Tcg => machine::emulated("software emulation is configured"),
+            AcceleratorChoice::Auto | AcceleratorChoice::Kvm => {
+                let probe = machine::probe(data, &pinned, &images.kernel, &images.initramfs).await;
+                probe.map_err(|error| failure(FailureKind::Internal, error.to_string()))?
+            }
+        };
+        if accelerator == AcceleratorChoice::Kvm && machine.accelerator != VmAccelerator::Kvm {
+            let text = format!(
+                "only KVM is allowed here (vm.accelerator), and: {}",
+                machine.why_not_kvm
+            );
+            return Err(failure(FailureKind::VmmMissing, text));
+        }
         *known = Some((key, machine.clone()));
         Ok((pinned, machine))
     }
@@ -100,6 +110,23 @@ impl Machines {
             .as_ref()
             .map(|(_, machine)| machine.clone())
     }
+}
+
+async fn pin(data: PathBuf, program: Option<PathBuf>) -> Result<PinnedVmm, StartFailure> {
+    let pin = move || match program {
+        Some(program) => vmm_store::pin_program(&data, &program),
+        None => vmm_store::pin(&data),
+    };
+    tokio::task::spawn_blocking(pin)
+        .await
+        .map_err(|error| failure(FailureKind::Internal, error.to_string()))?
+        .map_err(|error| {
+            let kind = match &error {
+                PinError::Missing | PinError::Incomplete(_) => FailureKind::VmmMissing,
+                PinError::Io { .. } => disk_kind(&error),
+            };
+            failure(kind, chain(&error))
+        })
 }
 
 /// Who has been promised what.

@@ -1,6 +1,7 @@
 //! The task that owns a workspace.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -303,7 +304,7 @@ impl Owner {
                 clone_attempts: attempts,
                 guest_folder: None,
             };
-            if let Err(error) = self.write(&record) {
+            if let Err(error) = self.path().and_then(|path| record::write(&path, &record)) {
                 self.context.ledger.release(&self.workspace);
                 return Err(HostError::Failed {
                     message: format!("the workspace's record cannot be written: {error}"),
@@ -462,7 +463,7 @@ impl Owner {
         };
         let (context, teller, tell) = (self.context.clone(), self.teller(), self.tell());
         let door = self.door.clone();
-        let relayed = matches!(context.config.driver, Driver::Qemu);
+        let relayed = matches!(context.config.driver, Driver::Qemu { .. });
         self.clone = Some(Job(tokio::spawn(async move {
             let looked = match looked {
                 Some(looked) => looked.await.unwrap_or(Ok(())),
@@ -580,8 +581,9 @@ impl Owner {
         };
         record.stage = stage;
         if self.written.as_ref() != Some(&record) {
-            match self.write(&record) {
-                Ok(()) => self.written = Some(record.clone()),
+            // No machine outlives a loss of power, so this need not either.
+            match self.path().and_then(|path| record::replace(&path, &record)) {
+                Ok(_) => self.written = Some(record.clone()),
                 Err(error) => {
                     tracing::error!(workspace = %self.workspace, %error, "the record cannot be written");
                 }
@@ -590,12 +592,12 @@ impl Owner {
         self.record = Some(record);
     }
 
-    fn write(&self, record: &Record) -> io::Result<()> {
+    fn path(&self) -> io::Result<PathBuf> {
         let path = self.context.folders.record(&self.workspace);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        record::write(&path, record)
+        Ok(path)
     }
 }
 

@@ -117,8 +117,18 @@ pub fn read(path: &Path) -> io::Result<Record> {
     Ok(record)
 }
 
-/// Replaces the record in one step, durably.
+/// Replaces the record in one step, so that a reader sees the old one or the new; durable when it returns.
 pub fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
+    let file = replace(path, record)?;
+    file.sync_all()?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The same, but after a loss of power the old one may be there: for what is then no longer true anyway.
+pub fn replace(path: &Path, record: &impl Serialize) -> io::Result<File> {
     let unfinished = path.with_extension("unfinished");
     let mut file = File::options()
         .create(true)
@@ -127,12 +137,8 @@ pub fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
         .mode(0o600)
         .open(&unfinished)?;
     file.write_all(&serde_json::to_vec_pretty(record)?)?;
-    file.sync_data()?;
     std::fs::rename(&unfinished, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    Ok(file)
 }
 
 /// Identifies this boot of the host.

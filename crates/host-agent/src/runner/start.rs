@@ -196,8 +196,8 @@ impl Start<'_> {
                 agent: agent.clone(),
                 root_folder: context.folders.workspace(workspace).join("root"),
             }),
-            (Driver::Qemu, Some(disk)) => DriverSpec::Qemu(self.qemu_spec(disk).await?),
-            (Driver::Qemu, None) => {
+            (Driver::Qemu { .. }, Some(disk)) => DriverSpec::Qemu(self.qemu_spec(disk).await?),
+            (Driver::Qemu { .. }, None) => {
                 return Err(failure(FailureKind::Internal, "a machine without a disk"));
             }
         };
@@ -237,7 +237,10 @@ impl Start<'_> {
     async fn qemu_spec(&self, disk: Disk) -> Result<QemuSpec, StartFailure> {
         let context = self.context;
         let files = context.images.files(&disk.images);
-        let (vmm, machine) = context.machines.get(context.folders.data(), &files).await?;
+        let (vmm, machine) = context
+            .machines
+            .get(&context.config, context.folders.data(), &files)
+            .await?;
         Ok(QemuSpec {
             vmm: vmm.folder,
             accelerator: machine.accelerator,
@@ -254,7 +257,7 @@ impl Start<'_> {
     async fn boot(&self, monitor: &Monitor) -> Result<(), Halt> {
         let deadline = match self.context.accelerator().await {
             Accelerator::Kvm => Duration::from_secs(60),
-            Accelerator::Tcg => Duration::from_secs(300),
+            Accelerator::Tcg => Duration::from_secs(180),
             Accelerator::Process => Duration::from_secs(30),
         };
         self.until(monitor, deadline, |status| status.phase() == Phase::Ready)

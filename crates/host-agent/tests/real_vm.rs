@@ -1,0 +1,220 @@
+//! Workspaces in real virtual machines. Needs `ROOST_IMAGES`, and root for the network.
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fleet_api::host::{GuestRole, GuestStream, Host, Observed, RunSpec};
+use guest_protocol::client::{ExecOutput, Session};
+use guest_protocol::frames::{ExecStart, StreamClass};
+use host_agent::config::{AcceleratorChoice, Driver, NetworkMode};
+use support::network::{Outside, inside, sh_ok, traces};
+use support::{World, is_running, spec};
+
+/// Not a test but the monitor's program of the others.
+#[test]
+fn the_monitor() {
+    if let Some(folder) = std::env::var_os(support::MONITOR) {
+        vm_monitor::run(folder.as_ref()).unwrap();
+    }
+}
+
+fn images() -> Option<PathBuf> {
+    let images = std::env::var_os("ROOST_IMAGES").filter(|images| !images.is_empty());
+    if images.is_none() {
+        eprintln!("skipped: needs ROOST_IMAGES");
+    }
+    images.map(PathBuf::from)
+}
+
+async fn world(images: PathBuf, mode: NetworkMode) -> World {
+    World::with(|config| {
+        config.images = Some(images);
+        config.driver = Driver::Qemu {
+            program: None,
+            accelerator: AcceleratorChoice::Auto,
+        };
+        config.network.mode = mode;
+    })
+    .await
+}
+
+fn wanted(epoch: u64) -> RunSpec {
+    let mut wanted = spec("0193a7a0-0000-7000-8000-000000000001", epoch);
+    wanted.size.memory_mib = 512;
+    wanted
+}
+
+async fn run(world: &World, spec: &RunSpec) {
+    world.host.run(spec.clone()).await.unwrap();
+    let over = |observed: &Observed| !matches!(observed, Observed::Starting { .. });
+    let deadline = std::time::Instant::now() + Duration::from_secs(300);
+    loop {
+        let observed = world.host.observe(&spec.workspace).await;
+        if over(&observed) {
+            assert!(is_running(&observed), "{observed:#?}");
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{observed:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn exec(world: &World, spec: &RunSpec, script: &str) -> ExecOutput {
+    let stream = GuestStream::Session {
+        bulk: false,
+        role: GuestRole::Editor,
+    };
+    let stream = world.host.connect(&spec.workspace, stream).await.unwrap();
+    let session = Session::connect(stream, StreamClass::Interactive, "test")
+        .await
+        .unwrap();
+    let start = ExecStart {
+        command: ["bash", "-c", script].map(String::from).into(),
+        ..ExecStart::default()
+    };
+    session.exec_output(start).await.unwrap()
+}
+
+/// Of those `ADDRESS PORT`, the ones to which a connection opens from inside the guest.
+async fn reached(world: &World, spec: &RunSpec, targets: &[String]) -> Vec<String> {
+    let script = format!(
+        "try() {{ timeout 4 bash -c \"exec 3<>/dev/tcp/$1/$2\" 2>/dev/null && echo \"$1 $2\"; }}\n{}\nwait",
+        targets
+            .iter()
+            .map(|target| format!("try {target} &\n"))
+            .collect::<String>()
+    );
+    let output = exec(world, spec, &script).await;
+    let mut reached: Vec<_> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    reached.sort();
+    reached
+}
+
+fn own_addresses() -> Vec<String> {
+    sh_ok("ip -4 -o addr show | awk '{split($4, a, \"/\"); print a[1]}'")
+        .lines()
+        .map(Into::into)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours() {
+    let Some(images) = images() else { return };
+    if !inside("a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours") {
+        return;
+    }
+    let outside = Outside::new("rtest-out", "198.51.100.", "10.77.1.");
+    let mut server = outside.serve(8001);
+    let world = world(images, NetworkMode::Auto).await;
+    let before = world.files();
+    let spec = wanted(1);
+    run(&world, &spec).await;
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut targets: Vec<String> = own_addresses()
+        .iter()
+        .map(|address| format!("{address} {port}"))
+        .collect();
+    assert!(targets.len() >= 4, "{targets:?}");
+    targets.extend(["169.254.169.254 80", "10.77.1.2 8001", "172.31.255.1 80"].map(String::from));
+    // The guest has a loopback of its own.
+    targets.retain(|target| !target.starts_with("127."));
+    targets.push("198.51.100.2 8001".into());
+    assert_eq!(
+        reached(&world, &spec, &targets).await,
+        ["198.51.100.2 8001"]
+    );
+
+    // Inside: root's rights over the machine, and no way to anything but the same.
+    let output = exec(
+        &world,
+        &spec,
+        "sudo ip addr add 172.31.255.3/29 dev eth0; id -un; hostname; pwd",
+    )
+    .await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "dev\nsample\n/workspaces/sample\n");
+
+    exec(&world, &spec, "echo kept > /workspaces/sample/file; sync").await;
+    world.host.stop(&spec.workspace, 20_000).await.unwrap();
+    let spec = wanted(2);
+    run(&world, &spec).await;
+    let world = world.restart().await;
+    assert_eq!(
+        exec(&world, &spec, "cat /workspaces/sample/file")
+            .await
+            .stdout,
+        b"kept\n"
+    );
+    world.host.delete(&spec.workspace).await.unwrap();
+    let name = host_agent::runner::end::network_name(&spec.workspace);
+    assert_eq!(traces(&name), "");
+    assert_eq!(world.processes(), [0; 0]);
+    let left: Vec<_> = world
+        .files()
+        .into_iter()
+        .filter(|file| {
+            !before.contains(file) && !file.starts_with("images") && !file.starts_with("vmm")
+        })
+        .collect();
+    assert_eq!(left, [PathBuf::new(); 0]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_without_a_network_reaches_nothing_at_all() {
+    let Some(images) = images() else { return };
+    let world = world(images, NetworkMode::Off).await;
+    let spec = wanted(1);
+    run(&world, &spec).await;
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut targets: Vec<String> = own_addresses()
+        .iter()
+        .filter(|address| !address.starts_with("127."))
+        .map(|address| format!("{address} {port}"))
+        .collect();
+    // The usual gateways of user-mode networking, too.
+    targets
+        .extend(["10.0.2.2", "10.0.2.3", "169.254.169.254"].map(|host| format!("{host} {port}")));
+    assert_eq!(reached(&world, &spec, &targets).await, [""; 0]);
+    world.host.delete(&spec.workspace).await.unwrap();
+    assert_eq!(world.processes(), [0; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cycles_with_real_machines_leave_nothing_behind() {
+    let Some(images) = images() else { return };
+    if !inside("cycles_with_real_machines_leave_nothing_behind") {
+        return;
+    }
+    let cycles: u64 = std::env::var("ROOST_VM_CYCLES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2);
+    let world = world(images, NetworkMode::Auto).await;
+    for cycle in 1..=cycles {
+        let spec = wanted(2 * cycle - 1);
+        run(&world, &spec).await;
+        world.host.stop(&spec.workspace, 20_000).await.unwrap();
+        run(&world, &wanted(2 * cycle)).await;
+        world.host.delete(&spec.workspace).await.unwrap();
+        let name = host_agent::runner::end::network_name(&spec.workspace);
+        assert_eq!(traces(&name), "");
+        assert_eq!(world.processes(), [0; 0]);
+        let left: Vec<_> = world
+            .files()
+            .into_iter()
+            .filter(|file| file.starts_with("run/") || file.starts_with("workspaces/"))
+            .collect();
+        assert_eq!(left, [PathBuf::new(); 0]);
+    }
+}
