@@ -1,0 +1,15 @@
+//! The control plane as its users and its hosts see it: through a socket, with real databases, against a
+//! host whose machines are a script.
+
+mod api;
+mod database;
+mod entry;
+mod events;
+mod identity;
+mod kills;
+mod lifecycle;
+mod openapi;
+mod postgres;
+mod script;
+mod store;
+mod world;

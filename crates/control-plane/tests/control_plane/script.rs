@@ -1,0 +1,319 @@
+//! A host whose machines are a script: it does what it is told at once, or hangs or fails where a test says.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+
+use fleet_api::Later;
+use fleet_api::host::{
+    Accelerator, ByteStream, CloneState, FailureKind, GuestStream, Host, HostDescription,
+    HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus, RunSpec, StartFailure,
+};
+use model::WorkspaceId;
+use tokio::sync::{Notify, broadcast};
+
+pub struct Script {
+    state: Mutex<State>,
+    events: broadcast::Sender<HostEvent>,
+    /// Somebody hangs.
+    pub hanging: Notify,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub machines: BTreeMap<WorkspaceId, Machine>,
+    /// Every call that changes something.
+    pub calls: Vec<String>,
+    /// The call of this number, counted from 0, never returns: killed before or after its effect.
+    pub hang: Option<(usize, When)>,
+    pub no_room: Option<String>,
+    /// Starts stay at `Starting` until a test moves them.
+    pub slow: bool,
+    pub clone_fails: bool,
+    pub refuse: Option<HostError>,
+    pub silent: bool,
+    pub repositories: Vec<RepositoryStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub spec: RunSpec,
+    pub observed: Observed,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            events: broadcast::channel(1024).0,
+            hanging: Notify::new(),
+        }
+    }
+}
+
+impl Script {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What is seen from now on.
+    pub fn show(&self, workspace: &WorkspaceId, observed: Observed) {
+        let epoch = {
+            let mut state = self.state();
+            let machine = state.machines.get_mut(workspace).unwrap();
+            machine.observed = observed.clone();
+            machine.spec.epoch
+        };
+        self.tell(workspace, epoch, HostEventKind::Changed { observed });
+    }
+
+    fn tell(&self, workspace: &WorkspaceId, epoch: u64, what: HostEventKind) {
+        let at_ms = control_plane::world::World::real().now_ms();
+        let _ = self.events.send(HostEvent {
+            workspace: workspace.clone(),
+            epoch,
+            at_ms,
+            what,
+        });
+    }
+
+    /// Counts the call, and hangs for ever if a test wants that.
+    async fn call(&self, name: String, effect: impl FnOnce(&mut State) + Send) {
+        let when = {
+            let mut state = self.state();
+            let number = state.calls.len();
+            state.calls.push(name);
+            let when = state
+                .hang
+                .filter(|(at, _)| *at == number)
+                .map(|(_, when)| when);
+            if when != Some(When::Before) {
+                effect(&mut state);
+            }
+            when
+        };
+        if when.is_some() {
+            self.hanging.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn steps(&self, spec: &RunSpec) {
+        let step = |step: &str, what: fn(String) -> HostEventKind| {
+            self.tell(&spec.workspace, spec.epoch, what(step.into()));
+        };
+        for name in ["disk", "network", "vmm", "boot", "configure"] {
+            step(name, |step| HostEventKind::StepStarted { step });
+            step(name, |step| HostEventKind::StepProgress {
+                step,
+                detail: "half way".into(),
+                percent: Some(100),
+            });
+            step(name, |step| HostEventKind::StepFinished {
+                step,
+                took_ms: 5,
+                failure: None,
+            });
+        }
+    }
+}
+
+impl State {
+    fn machine_after_run(&self, spec: &RunSpec) -> Observed {
+        let epoch = spec.epoch;
+        if self.slow {
+            return Observed::Starting { epoch };
+        }
+        let clone = if self.clone_fails && spec.repository.is_some() {
+            CloneState::Failed {
+                failure: clone_failure(),
+            }
+        } else {
+            CloneState::Ready
+        };
+        Observed::Running {
+            epoch,
+            clone,
+            unresponsive: false,
+        }
+    }
+}
+
+pub fn clone_failure() -> StartFailure {
+    StartFailure {
+        kind: FailureKind::CloneCredentials,
+        message: "The server wants credentials.".into(),
+        log: "fatal: Authentication failed".into(),
+    }
+}
+
+impl Host for Script {
+    fn describe(&self) -> Later<'_, HostDescription> {
+        Box::pin(async {
+            HostDescription {
+                id: "scripted".into(),
+                vcpus: 4,
+                memory_mib: 8192,
+                memory_promised_mib: 0,
+                disk_free_mib: 100_000,
+                accelerator: Accelerator::Process,
+                layers: vec![Layer {
+                    name: "network".into(),
+                    on: false,
+                    isolation: true,
+                    detail: "none".into(),
+                    remedy: Some("run as root".into()),
+                }],
+                version: "0".into(),
+            }
+        })
+    }
+
+    fn run(&self, spec: RunSpec) -> Later<'_, Result<(), HostError>> {
+        Box::pin(async move {
+            {
+                let state = self.state();
+                if let Some(message) = &state.no_room {
+                    return Err(HostError::NoRoom {
+                        message: message.clone(),
+                    });
+                }
+                if let Some(error) = &state.refuse {
+                    return Err(error.clone());
+                }
+                if let Some(machine) = state.machines.get(&spec.workspace)
+                    && machine.spec.epoch > spec.epoch
+                {
+                    return Err(HostError::Fenced {
+                        given: spec.epoch,
+                        known: machine.spec.epoch,
+                    });
+                }
+            }
+            let name = format!("run {} {}", spec.name, spec.epoch);
+            let taken = spec.clone();
+            self.call(name, |state| {
+                let alive = state.machines.get(&taken.workspace).is_some_and(|machine| {
+                    matches!(
+                        machine.observed,
+                        Observed::Running { .. } | Observed::Starting { .. }
+                    )
+                });
+                if !alive {
+                    let observed = state.machine_after_run(&taken);
+                    state.machines.insert(
+                        taken.workspace.clone(),
+                        Machine {
+                            spec: taken,
+                            observed,
+                        },
+                    );
+                }
+            })
+            .await;
+            self.steps(&spec);
+            let observed = self.state().machines[&spec.workspace].observed.clone();
+            self.tell(
+                &spec.workspace,
+                spec.epoch,
+                HostEventKind::Changed { observed },
+            );
+            Ok(())
+        })
+    }
+
+    fn stop(&self, workspace: &WorkspaceId, _: u64) -> Later<'_, Result<(), HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move {
+            if !self.state().machines.contains_key(&workspace) {
+                return Err(HostError::NotRunning);
+            }
+            self.call("stop".into(), |state| {
+                if let Some(machine) = state.machines.get_mut(&workspace) {
+                    machine.observed = Observed::Stopped {
+                        epoch: machine.spec.epoch,
+                    };
+                }
+            })
+            .await;
+            Ok(())
+        })
+    }
+
+    fn delete(&self, workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move {
+            self.call("delete".into(), |state| {
+                state.machines.remove(&workspace);
+            })
+            .await;
+            Ok(())
+        })
+    }
+
+    fn observe(&self, workspace: &WorkspaceId) -> Later<'_, Observed> {
+        let state = self.state();
+        let observed = match state.machines.get(workspace) {
+            _ if state.silent => Observed::Unknown {
+                reason: "a test says so".into(),
+            },
+            Some(machine) => machine.observed.clone(),
+            None => Observed::Absent,
+        };
+        Box::pin(async { observed })
+    }
+
+    fn inventory(&self) -> Later<'_, Vec<(WorkspaceId, Observed)>> {
+        let state = self.state();
+        let all = state
+            .machines
+            .iter()
+            .map(|(id, machine)| (id.clone(), machine.observed.clone()));
+        let all = all.collect();
+        Box::pin(async { all })
+    }
+
+    fn events(&self) -> broadcast::Receiver<HostEvent> {
+        self.events.subscribe()
+    }
+
+    fn connect(
+        &self,
+        _: &WorkspaceId,
+        _: GuestStream,
+    ) -> Later<'_, Result<Box<dyn ByteStream>, HostError>> {
+        Box::pin(async { Err(HostError::NotRunning) })
+    }
+
+    fn retry_clone(&self, workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>> {
+        let workspace = workspace.clone();
+        Box::pin(async move {
+            self.call("retry-clone".into(), |state| {
+                let fails = state.clone_fails;
+                if let Some(machine) = state.machines.get_mut(&workspace)
+                    && let Observed::Running { clone, .. } = &mut machine.observed
+                    && !fails
+                {
+                    *clone = CloneState::Ready;
+                }
+            })
+            .await;
+            Ok(())
+        })
+    }
+
+    fn repositories(&self, _: &WorkspaceId) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>> {
+        let repositories = self.state().repositories.clone();
+        Box::pin(async { Ok(repositories) })
+    }
+
+    fn console(&self, _: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {
+        Box::pin(async move { Ok(format!("the last {bytes} bytes")) })
+    }
+}
