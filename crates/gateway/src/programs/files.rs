@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use control_api::programs::{FileEntry, FileKind, FileList};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use guest_protocol::client::Download;
 use guest_protocol::frames::{FileInfo, FileType, FileWrite, StreamClass};
 use serde::Deserialize;
@@ -52,7 +52,7 @@ pub async fn read(
     let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
     let download = session.read_file(&target.path, 0, 0).await.map_err(problem)?;
     let info = download.info().cloned().unwrap_or_default();
-    let mut response = content(download, "application/octet-stream");
+    let mut response = content(download, "application/octet-stream").await?;
     let headers = response.headers_mut();
     // Files of /proc have no size and yet content; they end where the stream does.
     if info.size > 0 {
@@ -120,14 +120,13 @@ pub async fn archive(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
-    // The stream could only break off, so what is no folder is refused before it begins.
     let info = session.stat(&target.path).await.map_err(problem)?;
     if info.r#type() != FileType::Directory {
         return Err(Problem::invalid(format!("{} is no folder.", target.path)));
     }
     let zip = target.format == Format::Zip;
     let download = session.archive(&target.path, zip).map_err(problem)?;
-    Ok(content(download, if zip { "application/zip" } else { "application/gzip" }))
+    content(download, if zip { "application/zip" } else { "application/gzip" }).await
 }
 
 pub async fn extract(
@@ -146,11 +145,17 @@ fn body(content: Body) -> impl AsyncRead + Unpin {
     StreamReader::new(content.into_data_stream().map_err(std::io::Error::other))
 }
 
-/// A broken stream breaks the answer off, so that nobody takes a part for the whole.
-fn content(download: Download, kind: &'static str) -> Response {
-    let pieces = futures::stream::try_unfold(download, |mut download| async move {
-        Ok::<_, guest_protocol::client::Error>(download.next().await?.map(|piece| (piece, download)))
+/// What fails before the first piece is told as a problem. Later a broken stream breaks the answer off, so
+/// that nobody takes a part for the whole.
+async fn content(mut download: Download, kind: &'static str) -> Result<Response, Problem> {
+    let first = download.next().await.map_err(problem)?;
+    let rest = futures::stream::try_unfold(download, |mut download| async move {
+        let piece = download.next().await.inspect_err(|error| {
+            tracing::warn!(%error, "a download broke off");
+        })?;
+        Ok::<_, guest_protocol::client::Error>(piece.map(|piece| (piece, download)))
     });
+    let pieces = futures::stream::iter(first.map(Ok)).chain(rest);
     let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -158,7 +163,7 @@ fn content(download: Download, kind: &'static str) -> Response {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     // A guest's file must never be taken for a page of this origin's.
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    response
+    Ok(response)
 }
 
 fn entry(info: FileInfo) -> FileEntry {
