@@ -47,7 +47,7 @@ impl World {
             .arg("--root-folder")
             .arg(folder.path())
             .args(arguments)
-            .env("RUST_LOG", "debug")
+            .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let (interactive, from_interactive) = connect(&at("interactive")).await;
