@@ -7,7 +7,9 @@ import { join } from 'node:path'
 const fresh = mkdtempSync(join(tmpdir(), 'roost-generated-'))
 try {
   execFileSync('npx', ['buf', 'generate', '--template', templateInto(fresh)], { stdio: 'inherit' })
-  execFileSync('npx', ['openapi-typescript', '../openapi/roost.json', '-o', join(fresh, 'control.ts')], { stdio: 'ignore' })
+  execFileSync('npx', ['openapi-typescript', '../openapi/roost.json', '-o', join(fresh, 'control.ts')], {
+    stdio: 'ignore',
+  })
   const names = (folder) => readdirSync(folder).sort()
   const same =
     names(fresh).join() === names('src/generated').join() &&

@@ -70,6 +70,22 @@ impl App {
         Ok(credential)
     }
 
+    /// Workspaces that asked for credentials of this server need not ask any more.
+    async fn answered(&self, user: &UserId, authority: &str) -> Outcome<()> {
+        let asks =
+            |asked: &str| asked == authority || asked.strip_prefix("http://") == Some(authority);
+        for row in self.store.workspaces_of(user).await? {
+            if row.needs_credentials.as_deref().is_some_and(asks) {
+                self.change(&row.id, |row, _| {
+                    row.needs_credentials = None;
+                    Ok(Vec::new())
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
     pub async fn list_credentials(&self, user: &UserId) -> Outcome<Vec<GitCredential>> {
         let rows = self.store.credentials(user).await?;
         Ok(rows.into_iter().map(|(credential, _)| credential).collect())

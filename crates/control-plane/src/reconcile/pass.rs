@@ -76,16 +76,11 @@ impl App {
         self.change(id, |row, now| {
             let mut effects = advance(row, &sight::event(&row.state, observed), now)?;
             effects.extend(advance(row, &Event::Tick, now)?);
-            row.observed = Some(observed.clone());
-            if matches!(
-                observed,
-                Observed::Running {
-                    clone: CloneState::Ready,
-                    ..
-                }
-            ) {
+            // The clone has just succeeded. A server that refuses something later asks again.
+            if is_cloned(observed) && !row.observed.as_ref().is_some_and(is_cloned) {
                 row.needs_credentials = None;
             }
+            row.observed = Some(observed.clone());
             Ok(effects)
         })
         .await
@@ -218,6 +213,16 @@ impl App {
         .await?;
         Ok(Round::Over)
     }
+}
+
+fn is_cloned(observed: &Observed) -> bool {
+    matches!(
+        observed,
+        Observed::Running {
+            clone: CloneState::Ready,
+            ..
+        }
+    )
 }
 
 fn refused(error: &HostError) -> StartFailure {

@@ -369,6 +369,10 @@ async fn git_credentials_go_to_their_server_and_nowhere_else() {
     let _: Value = api
         .post("/api/v1/git-credentials", set("/team", "s3cret-for-team"))
         .await;
+    api.until(workspace.id.as_str(), |found| {
+        found.needs_credentials.is_none()
+    })
+    .await;
     let found = desk.credential(&workspace.id, &team).await.unwrap();
     assert_eq!(
         (found.username.as_str(), found.secret.as_str()),

@@ -36,23 +36,23 @@ async fn a_whole_life() {
     let api = administrator(&running.control).await;
     let made = api
         .create(json!({
-            "repository": "https://git.example/team/App.git",
+            "repository": "https://git.example/team/Shop.git",
             "branch": "main",
             "labels": { "team": "a" },
             "tags": ["one", "one", " two "],
         }))
         .await;
     assert_eq!(made.state, WorkspaceState::Running);
-    assert!(made.ready && made.name.as_str() == "app", "{made:?}");
+    assert!(made.ready && made.name.as_str() == "shop", "{made:?}");
     assert_eq!(made.tags, ["one", "two"]);
     assert_eq!(made.clone, CloneStatus::Ready);
-    assert_eq!(made.repository.as_ref().unwrap().folder, "/workspaces/App");
+    assert_eq!(made.repository.as_ref().unwrap().folder, "/workspaces/Shop");
     assert_eq!(made.actions, [Action::Stop, Action::Delete]);
     let spec = world.host.state().machines[&made.id].spec.clone();
     assert_eq!(spec.git_identity.unwrap().name, "Ada");
     assert_eq!(spec.repository.unwrap().branch.as_deref(), Some("main"));
 
-    let start: Start = api.get("/api/v1/workspaces/app/starts/1").await;
+    let start: Start = api.get("/api/v1/workspaces/shop/starts/1").await;
     assert_eq!(start.outcome, StartOutcome::Running);
     let names: Vec<&str> = start.steps.iter().map(|step| step.step.as_str()).collect();
     assert_eq!(
@@ -77,7 +77,7 @@ async fn a_whole_life() {
     // Names change at once, and the old one stays ours.
     let update = json!({ "name": "renamed", "tags": [], "labels": { "team": "b" } });
     let renamed: Workspace = good(
-        api.send(Method::PATCH, "/api/v1/workspaces/app", Some(update))
+        api.send(Method::PATCH, "/api/v1/workspaces/shop", Some(update))
             .await,
     )
     .await;
@@ -89,11 +89,11 @@ async fn a_whole_life() {
         .problem(
             Method::POST,
             "/api/v1/workspaces",
-            Some(json!({ "name": "app" })),
+            Some(json!({ "name": "shop" })),
         )
         .await;
     is(&taken, Kind::NameTaken);
-    assert_eq!(taken.suggestion.as_deref(), Some("app-2"));
+    assert_eq!(taken.suggestion.as_deref(), Some("shop-2"));
 
     world.host.state().repositories = vec![unpushed()];
     let refused = api

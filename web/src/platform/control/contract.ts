@@ -5,7 +5,8 @@ type Schemas = components['schemas']
 export type Workspace = Schemas['Workspace']
 export type WorkspaceState = Schemas['WorkspaceState']
 export type Action = Schemas['Action']
-export type CreateWorkspace = Schemas['CreateWorkspace']
+// Everything in it has a default.
+export type CreateWorkspace = Partial<Schemas['CreateWorkspace']>
 export type DeletePreview = Schemas['DeletePreview']
 export type Start = Schemas['Start']
 export type Step = Schemas['Step']
