@@ -25,7 +25,7 @@ async function open(): Promise<void> {
   document.title = `${status.name} — Roost`
   const welcome = await session.welcome()
   performance.mark('roost:connected')
-  const context = { gateway, session, files: new Files(session), status, folder: status.folder || welcome.workspace }
+  const context = { gateway, session, files: new Files(session), status, folder: welcome.workspace || status.folder }
   const { startEditor } = await code
   performance.mark('roost:code')
   await startEditor(context, settings, {
