@@ -12,12 +12,15 @@ use guest_protocol::frames::{
 use crate::machine::Machine;
 use crate::session::{Answer, Call, CallError, During, Outcome};
 
+mod archives;
 mod change;
 mod copying;
 mod info;
 mod reading;
+pub mod watch;
 mod writing;
 
+pub use archives::{archive, extract};
 pub use reading::read;
 pub use writing::write;
 

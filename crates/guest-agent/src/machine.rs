@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 
 use crate::exec::Programs;
+use crate::files::watch::Watches;
 use crate::options::Options;
 use crate::processes::Processes;
 use crate::terminals::Terminals;
@@ -32,6 +33,7 @@ pub struct Machine {
     pub processes: Processes,
     pub terminals: Terminals,
     pub programs: Programs,
+    pub watches: Watches,
     /// `cgroup.procs` of the user's processes.
     pub cgroup: OnceCell<Arc<OwnedFd>>,
     /// For what people feel: terminals live here.
@@ -76,6 +78,7 @@ impl Machine {
             processes: Processes::default(),
             terminals: Terminals::default(),
             programs: Programs::default(),
+            watches: Watches::default(),
             cgroup: OnceCell::new(),
             interactive,
             bulk,

@@ -32,7 +32,7 @@ mod machine;
 mod options;
 mod ports;
 mod processes;
-
+mod search;
 mod session;
 mod setup;
 mod sys;

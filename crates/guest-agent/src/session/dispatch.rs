@@ -2,7 +2,7 @@
 
 use super::{Call, CallError, Outcome, Request};
 use crate::machine::Machine;
-use crate::{exec, figures, files, git, ports, setup, terminals};
+use crate::{exec, figures, files, git, ports, search, setup, terminals};
 
 /// Whether answers go before other answers of the session: what people feel, and what is small.
 pub fn is_urgent(request: &Request) -> bool {
@@ -29,6 +29,11 @@ pub async fn run(machine: &'static Machine, call: Call, request: Request) -> Out
         Request::FileRename(request) => files::rename(machine, call, request).await,
         Request::FileCopy(request) => files::copy(machine, call, request).await,
         Request::FileRemove(request) => files::remove(machine, call, request).await,
+        Request::FileWatch(request) => files::watch::serve(machine, call, request).await,
+        Request::FileArchive(request) => files::archive(machine, call, request).await,
+        Request::FileExtract(request) => files::extract(machine, call, request).await,
+        Request::SearchText(request) => search::text::serve(machine, call, request).await,
+        Request::SearchFiles(request) => search::files::serve(machine, call, request).await,
         Request::TerminalCreate(request) => terminals::create(machine, call, request).await,
         Request::TerminalAttach(request) => terminals::attach(machine, call, request).await,
         Request::TerminalResize(request) => terminals::resize(machine, call, request).await,
@@ -44,6 +49,11 @@ pub async fn run(machine: &'static Machine, call: Call, request: Request) -> Out
         Request::ListProcesses(_) => figures::processes(call).await,
         Request::Configure(request) => setup::configure(machine, call, request).await,
         Request::Shutdown(request) => setup::shut_down(machine, call, request).await,
-        _ => Err(CallError::invalid("later")),
+        // The session deals with these itself.
+        Request::Hello(_)
+        | Request::Cancel(_)
+        | Request::Credit(_)
+        | Request::Data(_)
+        | Request::Ping(_) => Err(CallError::broken()),
     }
 }
