@@ -67,6 +67,7 @@ impl App {
                 now,
             )
             .await?;
+        self.answered(user, &credential.authority).await?;
         Ok(credential)
     }
 
