@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fleet_api::host::{
     CloneState, FailureKind, GuestRole, GuestStream, Host, HostError, HostEventKind, Observed,
-    StartFailure,
+    RunSpec, StartFailure,
 };
 use model::WorkspaceId;
 use rustix::process::Signal;
@@ -158,6 +158,9 @@ async fn what_ended_while_no_host_agent_looked_is_noticed() {
     world.running(&wanted).await;
     let monitor = world.monitor_process(&wanted.workspace);
     signal(monitor, Signal::KILL);
+    while !world.processes().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let world = world.restart().await;
     let observed = world.host.observe(&wanted.workspace).await;
     let Observed::Failed { failure, .. } = &observed else {
@@ -212,7 +215,7 @@ async fn a_start_can_be_stopped_and_deleted_half_way() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with_agent(&silent_agent(folder.path())).await;
     let wanted = spec("one", 1);
-    let console = async |world: &World| {
+    let console = async |world: &World, wanted: &RunSpec| {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !world
             .host
@@ -230,7 +233,7 @@ async fn a_start_can_be_stopped_and_deleted_half_way() {
         world.host.observe(&wanted.workspace).await,
         Observed::Starting { .. }
     ));
-    console(&world).await;
+    console(&world, &wanted).await;
     world.host.stop(&wanted.workspace, 1_000).await.unwrap();
     assert_eq!(
         world.host.observe(&wanted.workspace).await,
@@ -238,13 +241,14 @@ async fn a_start_can_be_stopped_and_deleted_half_way() {
     );
     assert_eq!(world.processes(), [0; 0]);
 
-    world.host.run(spec("one", 2)).await.unwrap();
-    console(&world).await;
+    let wanted = spec("two", 1);
+    world.host.run(wanted.clone()).await.unwrap();
+    console(&world, &wanted).await;
     // A host agent that ends in the middle of a start goes on with it.
     let world = world.restart().await;
     assert!(matches!(
         world.host.observe(&wanted.workspace).await,
-        Observed::Starting { epoch: 2 }
+        Observed::Starting { epoch: 1 }
     ));
     world.host.delete(&wanted.workspace).await.unwrap();
     assert_eq!(

@@ -105,11 +105,11 @@ async fn guests_reach_the_outside_and_nothing_else() {
     assert!(!guest.reaches(&inner, 8001), "the other network");
     // A stranger's source address does not pass.
     sh_ok(&format!(
-        "ip -n {} addr add 172.31.255.3/29 dev eth0",
+        "ip -n {} addr add 172.31.254.9/32 dev eth0",
         guest.name
     ));
     let spoofed = sh(&format!(
-        "ip netns exec {} python3 -c \"import socket; socket.create_connection(('198.51.100.2', 8001), 1, ('172.31.255.3', 0))\"",
+        "ip netns exec {} python3 -c \"import socket; socket.create_connection(('198.51.100.2', 8001), 1, ('172.31.254.9', 0))\"",
         guest.name
     ));
     assert!(!spoofed.status.success(), "a wrong source address");

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fleet_api::host::{GuestRole, GuestStream, Host, Observed, RunSpec};
+use fleet_api::host::{GuestRole, GuestStream, Host, HostEventKind, Observed, RunSpec};
 use guest_protocol::client::{ExecOutput, Session};
 use guest_protocol::frames::{ExecStart, StreamClass};
 use host_agent::config::{AcceleratorChoice, Driver, NetworkMode};
@@ -41,13 +41,16 @@ async fn world(images: PathBuf, mode: NetworkMode) -> World {
     .await
 }
 
-fn wanted(epoch: u64) -> RunSpec {
-    let mut wanted = spec("0193a7a0-0000-7000-8000-000000000001", epoch);
+/// `id`: control groups are the whole machine's, so each test has its own.
+fn wanted(id: &str, epoch: u64) -> RunSpec {
+    let mut wanted = spec(&format!("test-{id}-{}", std::process::id()), epoch);
     wanted.size.memory_mib = 512;
     wanted
 }
 
 async fn run(world: &World, spec: &RunSpec) {
+    let mut events = world.host.events();
+    let began = std::time::Instant::now();
     world.host.run(spec.clone()).await.unwrap();
     let over = |observed: &Observed| !matches!(observed, Observed::Starting { .. });
     let deadline = std::time::Instant::now() + Duration::from_secs(300);
@@ -55,6 +58,12 @@ async fn run(world: &World, spec: &RunSpec) {
         let observed = world.host.observe(&spec.workspace).await;
         if over(&observed) {
             assert!(is_running(&observed), "{observed:#?}");
+            while let Ok(event) = events.try_recv() {
+                if let HostEventKind::StepFinished { step, took_ms, .. } = event.what {
+                    eprintln!("{step}: {took_ms} ms");
+                }
+            }
+            eprintln!("running after {} ms", began.elapsed().as_millis());
             return;
         }
         assert!(std::time::Instant::now() < deadline, "{observed:?}");
@@ -114,7 +123,7 @@ async fn a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours() {
     let mut server = outside.serve(8001);
     let world = world(images, NetworkMode::Auto).await;
     let before = world.files();
-    let spec = wanted(1);
+    let spec = wanted("network", 1);
     run(&world, &spec).await;
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -136,7 +145,7 @@ async fn a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours() {
     let output = exec(
         &world,
         &spec,
-        "sudo ip addr add 172.31.255.3/29 dev eth0; id -un; hostname; pwd",
+        "sudo ip addr add 172.31.254.9/32 dev eth0; id -un; hostname; pwd",
     )
     .await;
     let said = String::from_utf8(output.stdout).unwrap();
@@ -144,7 +153,7 @@ async fn a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours() {
 
     exec(&world, &spec, "echo kept > /workspaces/sample/file; sync").await;
     world.host.stop(&spec.workspace, 20_000).await.unwrap();
-    let spec = wanted(2);
+    let spec = wanted("network", 2);
     run(&world, &spec).await;
     let world = world.restart().await;
     assert_eq!(
@@ -173,7 +182,7 @@ async fn a_guest_with_a_network_reaches_the_outside_and_nothing_of_ours() {
 async fn a_guest_without_a_network_reaches_nothing_at_all() {
     let Some(images) = images() else { return };
     let world = world(images, NetworkMode::Off).await;
-    let spec = wanted(1);
+    let spec = wanted("isolated", 1);
     run(&world, &spec).await;
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -202,10 +211,10 @@ async fn cycles_with_real_machines_leave_nothing_behind() {
         .unwrap_or(2);
     let world = world(images, NetworkMode::Auto).await;
     for cycle in 1..=cycles {
-        let spec = wanted(2 * cycle - 1);
+        let spec = wanted("cycles", 2 * cycle - 1);
         run(&world, &spec).await;
         world.host.stop(&spec.workspace, 20_000).await.unwrap();
-        run(&world, &wanted(2 * cycle)).await;
+        run(&world, &wanted("cycles", 2 * cycle)).await;
         world.host.delete(&spec.workspace).await.unwrap();
         let name = host_agent::runner::end::network_name(&spec.workspace);
         assert_eq!(traces(&name), "");
@@ -213,7 +222,8 @@ async fn cycles_with_real_machines_leave_nothing_behind() {
         let left: Vec<_> = world
             .files()
             .into_iter()
-            .filter(|file| file.starts_with("run/") || file.starts_with("workspaces/"))
+            .filter(|file| file.components().count() > 1)
+            .filter(|file| file.starts_with("run") || file.starts_with("workspaces"))
             .collect();
         assert_eq!(left, [PathBuf::new(); 0]);
     }
