@@ -13,7 +13,7 @@ use fleet_api::host::{
     RepositoryStatus, RunSpec,
 };
 use model::WorkspaceId;
-use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
 use tokio::time::timeout;
 
 use crate::capacity;
@@ -48,6 +48,8 @@ pub struct LocalHost {
     context: Arc<Context>,
     runners: Mutex<HashMap<WorkspaceId, Runner>>,
     layers: AsyncMutex<Option<(Instant, Vec<Layer>)>>,
+    /// Closed once images, VMM and accelerator have been looked at.
+    prepared: watch::Receiver<()>,
 }
 
 /// Why a host agent could not start.
@@ -115,28 +117,35 @@ impl LocalHost {
             events,
             config,
         });
+        let (preparing, prepared) = watch::channel(());
         let host = Self {
             runners: Mutex::new(adopt(&context)),
             layers: AsyncMutex::new(None),
+            prepared,
             context,
         };
-        if !is_process {
-            tokio::spawn(prepare(host.context.clone()));
-        }
+        let context = host.context.clone();
+        tokio::spawn(async move {
+            if !is_process {
+                prepare(context).await;
+            }
+            drop(preparing);
+        });
         Ok(host)
     }
 
-    /// Each layer of isolation and speed, on or off.
+    /// Each layer of isolation and speed, on or off. The first answer waits until this host has been looked
+    /// at: seconds, once for each kernel and VMM.
     pub async fn layers(&self) -> Vec<Layer> {
+        let mut prepared = self.prepared.clone();
+        // An error is the end that is waited for.
+        while prepared.changed().await.is_ok() {}
         let mut layers = self.layers.lock().await;
         match layers.as_ref() {
             Some((looked, known)) if looked.elapsed() < LAYERS_LAST => known.clone(),
             _ => {
                 let all = layers::all(&self.context).await;
-                // As long as the accelerator is still being found out, the answer is not kept.
-                if self.context.machines.known().await.is_some() {
-                    *layers = Some((Instant::now(), all.clone()));
-                }
+                *layers = Some((Instant::now(), all.clone()));
                 all
             }
         }
@@ -341,6 +350,7 @@ impl Host for LocalHost {
     fn describe(&self) -> Later<'_, HostDescription> {
         Box::pin(async move {
             let context = &self.context;
+            let layers = self.layers().await;
             let capacity = capacity::measure(context.folders.data());
             HostDescription {
                 id: context.config.id.clone(),
@@ -349,7 +359,7 @@ impl Host for LocalHost {
                 memory_promised_mib: context.ledger.promised(&context.config.room).memory_mib,
                 disk_free_mib: capacity.disk_free_mib,
                 accelerator: context.accelerator().await,
-                layers: self.layers().await,
+                layers,
                 version: env!("CARGO_PKG_VERSION").into(),
             }
         })
