@@ -44,6 +44,10 @@ async fn page(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMa
     {
         return file;
     }
+    // The dashboard's own paths have no dots; a picture or a script that is missing must not be a page.
+    if name.rsplit('/').next().is_some_and(|last| last.contains('.') && last != "workbench.html") {
+        return Problem::not_found(format!("There is nothing at {path}.")).json();
+    }
     match gateway.assets.page(method, "index.html", headers).await {
         Some(page) => page,
         None => Problem::not_found(

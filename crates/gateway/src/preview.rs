@@ -12,7 +12,7 @@ mod proxy;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use fleet_api::control::Route;
 use fleet_api::host::HostError;
@@ -66,9 +66,11 @@ pub async fn serve(gateway: &Arc<Gateway>, target: Target, mut request: Request)
             .for_reader(request.method(), request.headers());
     }
     // A browser asks before it sends a cookie, so the question is the application's to answer.
+    let origin = request.headers().get(header::ORIGIN).cloned();
     if !admission::is_preflight(request.method(), request.headers()) {
         if !admission::is_owner(gateway, request.headers(), &route, &target).await {
-            return sign_in(&target, request.method(), request.uri(), request.headers());
+            let answer = sign_in(&target, request.method(), request.uri(), request.headers());
+            return readable(answer, origin);
         }
         gateway.directory.touch(&route.workspace);
     }
@@ -79,8 +81,19 @@ pub async fn serve(gateway: &Arc<Gateway>, target: Target, mut request: Request)
             cookies::refuse_ours(response.headers_mut());
             response
         }
-        Err(failure) => failed(&target, &route, &failure, &method, &headers),
+        Err(failure) => readable(failed(&target, &route, &failure, &method, &headers), origin),
     }
+}
+
+/// Lets the sibling page that asked see why it got nothing, rather than that something was blocked.
+fn readable(mut answer: Response, origin: Option<HeaderValue>) -> Response {
+    if let Some(origin) = origin {
+        let headers = answer.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    answer
 }
 
 async fn own_path(
@@ -145,7 +158,11 @@ fn sign_in(
     headers: &HeaderMap,
 ) -> Response {
     if !wants_page(method, headers) {
-        return Problem::sign_in("This preview is private: open it in a tab first.").json();
+        return Problem::sign_in(
+            "This preview is private: open it in a tab first. If it is open, the browser keeps its cookie \
+             from other previews: allow third-party cookies for *.localhost, or give the server a domain.",
+        )
+        .json();
     }
     if target.by_listener {
         return Page {

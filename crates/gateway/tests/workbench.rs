@@ -119,7 +119,7 @@ async fn settings_are_saved_unless_somebody_else_did() {
         own(&world, world.request(Method::PUT, CODE, path)).header(name, value).body(text.to_owned()).send()
     };
     let absent = own(&world, world.get(CODE, path)).send().await.unwrap();
-    assert_eq!(absent.status(), StatusCode::NOT_FOUND);
+    assert_eq!(absent.status(), StatusCode::NO_CONTENT);
     let first = put("[1]", "if-none-match", "*").await.unwrap();
     assert_eq!(first.status(), StatusCode::NO_CONTENT);
     let version = first.headers()["etag"].to_str().unwrap().to_owned();
@@ -164,6 +164,8 @@ async fn files_that_never_change_are_kept_and_pages_are_asked_for_again() {
     let tag = page.headers()["etag"].clone();
     assert_eq!(page.headers()["cache-control"], "no-cache");
     assert_eq!(page.text().await.unwrap(), "the dashboard");
+    let picture = world.get("localhost", "/missing.png").send().await.unwrap();
+    assert_eq!(picture.status(), StatusCode::NOT_FOUND);
     let same = world.navigate("localhost", "/").header("if-none-match", tag).send().await.unwrap();
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
     for path in ["/../Cargo.toml", "/assets/../../secret", "/assets/%2e%2e/index.html"] {

@@ -24,7 +24,8 @@ pub async fn read(
     check_name(&name)?;
     let setting = gateway.directory.setting(&ticket.user, &name).await;
     if setting.version == 0 {
-        return Err(Problem::not_found(format!("No {name} are saved yet.")));
+        // Nothing saved yet is no error, which a browser would report.
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let mut response = setting.text.into_response();
     let headers = response.headers_mut();
