@@ -65,6 +65,9 @@ where
     greet(&mut io, nonce).await?;
     let mut config = yamux::Config::default();
     config.set_max_num_streams(MAX_STREAMS);
+    // Just the first window of each, which is never enlarged: what somebody does not read takes that much
+    // memory and no more, and the other side is too near to gain from a larger one.
+    config.set_max_connection_receive_window(Some(MAX_STREAMS * yamux::DEFAULT_CREDIT as usize));
     let mode = match side {
         Side::Host => yamux::Mode::Client,
         Side::Guest => yamux::Mode::Server,

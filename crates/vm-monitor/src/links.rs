@@ -1,7 +1,6 @@
 //! Keeps both links to the guest up, and hands out streams.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use microvm::driver::{LinkClass, Vm};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::relay;
+use crate::relay::Relay;
 
 /// How long a stream waits for a link that is not up.
 const COMES_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -27,10 +26,10 @@ pub struct Links {
 
 impl Links {
     /// Starts to connect both, and to serve what the guest opens by itself.
-    pub fn start(vm: &Arc<dyn Vm>, relay_socket: Option<PathBuf>) -> Self {
+    pub fn start(vm: &Arc<dyn Vm>, relay: &Relay) -> Self {
         let start = |class| {
             let (up, links) = watch::channel(None);
-            let task = tokio::spawn(keep_up(vm.clone(), class, up, relay_socket.clone()));
+            let task = tokio::spawn(keep_up(vm.clone(), class, up, relay.clone()));
             (links, task.abort_handle())
         };
         let (interactive, one) = start(LinkClass::Interactive);
@@ -78,19 +77,14 @@ impl Links {
     }
 }
 
-async fn keep_up(
-    vm: Arc<dyn Vm>,
-    class: LinkClass,
-    up: watch::Sender<Option<Link>>,
-    relay_socket: Option<PathBuf>,
-) {
+async fn keep_up(vm: Arc<dyn Vm>, class: LinkClass, up: watch::Sender<Option<Link>>, relay: Relay) {
     loop {
         match connect(vm.as_ref(), class).await {
             Ok((link, mut incoming)) => {
                 tracing::info!(?class, "link is up");
                 up.send_replace(Some(link));
                 while let Some(stream) = incoming.recv().await {
-                    tokio::spawn(relay::serve(stream, relay_socket.clone()));
+                    relay.serve(stream);
                 }
                 up.send_replace(None);
                 tracing::info!(?class, "link is down");

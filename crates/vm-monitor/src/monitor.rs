@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::folder::{ExitRecord, Folder};
 use crate::links::Links;
+use crate::relay::Relay;
 use crate::spec::MonitorSpec;
 use crate::state::State;
 use crate::{RunError, agent, console, server};
@@ -72,7 +73,7 @@ pub async fn run(
     };
     let vm: Arc<dyn Vm> = Arc::from(vm);
     let console = tokio::spawn(console::keep(console, console_file));
-    let links = Links::start(&vm, spec.relay_socket.clone());
+    let links = Links::start(&vm, &Relay::new(spec.relay_socket.clone()));
     let (silence, mut silent) = mpsc::channel(4);
     tokio::spawn(agent::watch(links.clone(), seen.clone(), silence));
     tokio::spawn(server::serve(listener, links.clone(), seen, commands));
@@ -144,7 +145,7 @@ fn boot(
 }
 
 /// The host agent learns it from the exit record, also when it comes too late for the socket.
-fn did_not_start(folder: &Folder, error: &RunError) -> Result<(), RunError> {
+pub fn did_not_start(folder: &Folder, error: &RunError) -> Result<(), RunError> {
     let record = ExitRecord {
         cause: format!(
             "the machine could not be started: {}",

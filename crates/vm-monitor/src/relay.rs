@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use guest_protocol::codec::{read_message, write_message};
@@ -9,15 +10,46 @@ use guest_protocol::frames::{Failure, StreamOpen, StreamOpened, failure::Kind, s
 use guest_protocol::link::LinkStream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 
 use crate::pipe;
 
 /// The guest says at once what it wants a stream for.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
+/// Streams of one guest at a time: each takes memory of the host.
+const MAX_STREAMS: usize = 64;
 
-/// Answers one stream that the guest has opened.
-pub async fn serve(mut stream: LinkStream, relay_socket: Option<PathBuf>) {
-    let outcome = answer(&mut stream, relay_socket.as_deref()).await;
+/// Serves what one guest opens. Clones share the limit.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    socket: Option<PathBuf>,
+    room: Arc<Semaphore>,
+}
+
+impl Relay {
+    /// `socket` is of whoever relays git.
+    pub fn new(socket: Option<PathBuf>) -> Self {
+        Self {
+            socket,
+            room: Arc::new(Semaphore::new(MAX_STREAMS)),
+        }
+    }
+
+    /// Answers one stream that the guest has opened, in a task of its own.
+    pub fn serve(&self, stream: LinkStream) {
+        // Without room it is dropped, which resets it.
+        if let Ok(room) = self.room.clone().try_acquire_owned() {
+            let socket = self.socket.clone();
+            tokio::spawn(async move {
+                serve(stream, socket.as_deref()).await;
+                drop(room);
+            });
+        }
+    }
+}
+
+async fn serve(mut stream: LinkStream, relay_socket: Option<&Path>) {
+    let outcome = answer(&mut stream, relay_socket).await;
     if let Err(error) = outcome {
         tracing::debug!(%error, "a stream of the guest's failed");
     }

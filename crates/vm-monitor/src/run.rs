@@ -39,11 +39,16 @@ pub fn run(dir: &Path) -> Result<(), RunError> {
     let folder = Folder::new(dir);
     let _lock = lock(&folder)?;
     log_to(&folder)?;
-    let spec = folder.read_spec();
-    let spec = spec.map_err(|source| RunError::Spec {
-        path: folder.spec(),
-        source,
-    })?;
+    let spec = match folder.read_spec() {
+        Ok(spec) => spec,
+        Err(source) => {
+            let error = RunError::Spec {
+                path: folder.spec(),
+                source,
+            };
+            return monitor::did_not_start(&folder, &error);
+        }
+    };
     let allow_process_driver =
         std::env::var_os(ALLOW_PROCESS_DRIVER).is_some_and(|value| value == "1");
     let runtime = tokio::runtime::Builder::new_current_thread()

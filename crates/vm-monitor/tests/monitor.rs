@@ -1,4 +1,5 @@
 //! The monitor as the host agent sees it, with an agent that is a plain process.
+#![allow(clippy::unwrap_used)] // a test fails by panicking, in its helpers too
 
 mod support;
 
@@ -6,15 +7,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use guest_protocol::codec::read_message;
-use guest_protocol::frames::{StreamOpened, failure};
+use guest_protocol::frames::{StreamOpen, StreamOpened, failure, stream_open};
 use monitor_protocol::client::MonitorError;
 use monitor_protocol::messages::vm_status::Phase;
 use monitor_protocol::messages::{Continue, Pause, Stop, request};
+use prost::Message;
 use rustix::process::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
-use support::agent::{ECHO, GIT, REFUSED, SLEEP};
+use support::agent::{CUT, ECHO, GIT, REFUSED, SLEEP};
 use support::{World, eventually, lives, signal};
 
 /// Not a test but the agent of the others, see `support::agent`.
@@ -387,4 +389,88 @@ async fn garbage_on_the_socket_harms_nobody() {
         world.client().ask(unknown).await.unwrap().phase(),
         Phase::Ready
     );
+}
+
+#[tokio::test]
+async fn a_link_that_was_cut_comes_back() {
+    let world = ready().await;
+    for bulk in [false, true] {
+        let open = guest_protocol::frames::TcpStream { port: CUT };
+        let open = StreamOpen {
+            kind: Some(stream_open::Kind::Tcp(open)),
+        };
+        let stream = world
+            .client()
+            .open(bulk, open.encode_to_vec().into())
+            .await
+            .unwrap();
+        // Whatever was on it has ended.
+        let _ = BufReader::new(stream).read_to_end(&mut Vec::new()).await;
+        let (opened, mut stream) = world.tcp(bulk, ECHO).await;
+        assert_eq!(opened.failure, None);
+        stream.write_all(b"back").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut echo = String::new();
+        stream.read_to_string(&mut echo).await.unwrap();
+        assert_eq!(echo, "back");
+    }
+    assert_eq!(world.client().status().await.unwrap().phase(), Phase::Ready);
+}
+
+#[tokio::test]
+async fn a_console_that_never_ends_fills_no_disk() {
+    let world = World::new();
+    let mut spec = world.process_spec();
+    let microvm::spec::DriverSpec::Process(process) = &mut spec.vm.driver else {
+        unreachable!()
+    };
+    process.agent = world.temporary.path().join("talker");
+    support::script(
+        &process.agent,
+        "yes this is the guest | head -c 5000000; echo the last line",
+    );
+    world.spawn(&spec);
+    let end = world.wait(Phase::Exited).await;
+    assert!(end.phase() == Phase::Exited, "{end:?}");
+    let console = world.console();
+    assert!(
+        console.len() <= 512 * 1024 && console.ends_with("the last line\n"),
+        "{} bytes",
+        console.len()
+    );
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_read_is_on_record() {
+    let world = World::new();
+    world.spawn(&world.process_spec());
+    world.wait(Phase::Ready).await;
+    world.kill().await;
+    eventually("the monitor ends", || world.folder.monitor().is_none());
+    std::fs::remove_file(world.folder.exit()).unwrap();
+    std::fs::write(world.folder.spec(), "{").unwrap();
+    let run = Command::new(&world.monitor_program)
+        .args(["vm-monitor", "--dir"])
+        .arg(world.folder.path())
+        .status();
+    assert!(run.unwrap().success(), "it did all it could");
+    let record = world.folder.read_exit().unwrap().unwrap();
+    assert!(
+        record.cause.contains("spec.json cannot be read"),
+        "{record:?}"
+    );
+}
+
+#[test]
+fn specs_of_other_versions_are_read() {
+    let world = World::new();
+    std::fs::create_dir_all(world.folder.path()).unwrap();
+    // As generation 1 wrote it, with a field of a later one.
+    std::fs::write(world.folder.spec(), include_str!("fixtures/spec-1.json")).unwrap();
+    let spec = world.folder.read_spec().unwrap();
+    assert_eq!(
+        (spec.format, spec.name.as_str(), spec.vm.memory_mib),
+        (1, "demo", 1024)
+    );
+    assert_eq!(spec.vm.jail.user, Some(100_000));
 }

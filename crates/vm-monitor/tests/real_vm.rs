@@ -1,4 +1,5 @@
 //! The monitor with real QEMUs and the guest images: `ROOST_IMAGES` names a finished set of them.
+#![allow(clippy::unwrap_used)] // a test fails by panicking, in its helpers too
 
 mod support;
 

@@ -12,6 +12,7 @@ use guest_protocol::frames::{
 use guest_protocol::link::{self, Link, LinkStream, Side};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
+use tokio::task::AbortHandle;
 
 /// Echoes.
 pub const ECHO: u32 = 1;
@@ -21,6 +22,8 @@ pub const GIT: u32 = 2;
 pub const SLEEP: u32 = 3;
 /// Nobody listens.
 pub const REFUSED: u32 = 4;
+/// Cuts the link off.
+pub const CUT: u32 = 5;
 
 const ARGUMENTS: &str = "ROOST_TEST_AGENT";
 
@@ -60,17 +63,21 @@ pub async fn run() {
 async fn listen(socket: &str) {
     let listener = UnixListener::bind(socket).unwrap();
     loop {
-        let (connection, _) = listener.accept().await.unwrap();
-        let (link, mut incoming) = link::connect(connection, Side::Guest, link::random_nonce())
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let carry =
+            async move { tokio::io::copy_bidirectional(&mut connection, &mut theirs).await };
+        let carrier = tokio::spawn(carry);
+        let (link, mut incoming) = link::connect(ours, Side::Guest, link::random_nonce())
             .await
             .unwrap();
         while let Some(stream) = incoming.recv().await {
-            tokio::spawn(serve(link.clone(), stream));
+            tokio::spawn(serve(link.clone(), stream, carrier.abort_handle()));
         }
     }
 }
 
-async fn serve(link: Link, mut stream: LinkStream) -> Option<()> {
+async fn serve(link: Link, mut stream: LinkStream, carrier: AbortHandle) -> Option<()> {
     let open = read_message::<StreamOpen>(&mut stream).await.ok()??;
     let failed = Failure {
         kind: failure::Kind::Refused.into(),
@@ -101,7 +108,12 @@ async fn serve(link: Link, mut stream: LinkStream) -> Option<()> {
                     .ok()
                     .map(drop)
             }
+            CUT => {
+                carrier.abort();
+                None
+            }
             SLEEP => {
+                #[allow(clippy::zombie_processes)] // it is to outlive the agent
                 let child = std::process::Command::new("setsid")
                     .args(["sleep", "1000"])
                     .spawn()
