@@ -82,11 +82,11 @@ async fn the_protocol_of_calls_is_kept() {
     let watch = || client_frame::Body::PortsWatch(Default::default());
     send(&mut raw, 6, watch()).await;
     assert_eq!(receive(&mut raw).await.unwrap().call, 6);
-    // More than the credit.
+    // More than the credit, with what the program's pipe takes.
     let start = guest_protocol::frames::ExecStart { stdin: true, ..shell("sleep 1000") };
     send(&mut raw, 7, client_frame::Body::ExecStart(start)).await;
     assert_eq!(receive(&mut raw).await.unwrap().call, 7);
-    for _ in 0..5 {
+    for _ in 0..8 {
         let data = Data { bytes: vec![0; 64 * 1024].into(), ..Data::default() };
         send(&mut raw, 7, client_frame::Body::Data(data)).await;
     }
