@@ -1,5 +1,9 @@
 // The editor on a real server that `roost up` printed a welcome link for: node e2e-dev/real.mjs LINK [PICTURES]
-import { mkdirSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 
@@ -108,6 +112,48 @@ const steps = {
     await page.keyboard.type('echo $KEPT\r', { delay: 5 })
     await seen('yes-42')
     await picture('reloaded')
+  },
+  async 'unsaved text survives a reload'() {
+    await page.locator('.tab', { hasText: 'app.py' }).click()
+    await page.locator('.editor-instance .view-lines').click()
+    await page.keyboard.press('Control+End')
+    await page.keyboard.type('unsaved = 7')
+    await page.locator('.tab.active.dirty').waitFor()
+    await page.waitForTimeout(1500)
+    page.once('dialog', (dialog) => dialog.accept())
+    await page.reload()
+    await started()
+    await page.locator('.editor-instance .view-line', { hasText: 'unsaved' }).waitFor()
+    await page.locator('.tab.active.dirty').waitFor()
+    await page.locator('.editor-instance .view-lines').click()
+    await page.keyboard.press('Control+s')
+    await page.locator('.tab.active:not(.dirty)').waitFor()
+  },
+  async 'a large file goes up and comes down whole'() {
+    const folder = mkdtempSync(join(tmpdir(), 'roost-upload-'))
+    const path = join(folder, 'large.bin')
+    const content = randomBytes(30_000_000)
+    writeFileSync(path, content)
+    await page.keyboard.press('Control+Shift+e')
+    const box = await page.locator('.explorer-folders-view .monaco-list').boundingBox()
+    const devtools = await context.newCDPSession(page)
+    const data = { items: [], files: [path], dragOperationsMask: 1 }
+    for (const type of ['dragEnter', 'dragOver', 'drop']) {
+      await devtools.send('Input.dispatchDragEvent', { type, x: box.x + 200, y: box.y + box.height - 30, data })
+    }
+    const row = page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'large.bin' })
+    await row.waitFor()
+    await page.waitForTimeout(3000)
+    await row.click({ button: 'right' })
+    const download = page.waitForEvent('download')
+    await page.locator('.monaco-menu', { hasText: 'Download...' }).getByText('Download...').click()
+    assert.ok(readFileSync(await (await download).path()).equals(content))
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'src' }).click({ button: 'right' })
+    const archive = page.waitForEvent('download')
+    await page.locator('.monaco-menu', { hasText: 'Download...' }).getByText('Download...').click()
+    const packed = await (await archive).path()
+    assert.match(execFileSync('tar', ['tzf', packed], { encoding: 'utf8' }), /app\.py/)
+    await page.locator('.terminal-wrapper.active').click()
   },
   async 'a port is news, and its preview opens'() {
     await page.keyboard.type('python3 -m http.server 8123\r', { delay: 5 })

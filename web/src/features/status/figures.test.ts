@@ -1,6 +1,6 @@
 // What the gauges say.
 import { expect, test } from 'vitest'
-import { describe } from './gauges'
+import { figures } from './figures'
 
 const metrics = (values: object) =>
   ({
@@ -11,21 +11,21 @@ const metrics = (values: object) =>
     diskUsed: 2n << 30n,
     diskTotal: 8n << 30n,
     ...values,
-  }) as Parameters<typeof describe>[0]
+  }) as Parameters<typeof figures>[0]
 
 test('parts of the whole, with the figures in the tooltip', () => {
-  const entry = describe(metrics({}), '')
+  const entry = figures(metrics({}), '')
   expect(entry.text).toBe('$(pulse) 50%  $(chip) 25%  $(database) 25%')
   expect(entry.tooltip).toContain('Memory: 1.0 of 4.0 GiB')
-  expect(entry.kind).toBeUndefined()
+  expect(entry.warns).toBe(false)
 })
 
 test('a nearly full disk warns', () => {
-  expect(describe(metrics({ diskUsed: 79n << 27n, diskTotal: 10n << 30n }), '').kind).toBe('warning')
+  expect(figures(metrics({ diskUsed: 79n << 27n, diskTotal: 10n << 30n }), '').warns).toBe(true)
 })
 
 test('figures that are not known yet are zero, not NaN', () => {
-  expect(describe(metrics({ cpus: 0, memoryTotal: 0n, diskTotal: 0n }), '').text).toBe(
+  expect(figures(metrics({ cpus: 0, memoryTotal: 0n, diskTotal: 0n }), '').text).toBe(
     '$(pulse) 0%  $(chip) 0%  $(database) 0%',
   )
 })
