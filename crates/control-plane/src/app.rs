@@ -5,7 +5,7 @@
 //! - [`change`]: the one way in which a workspace's row changes.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
-//! - [`entry`]: tickets.
+//! - [`entry`]: tickets to a workspace's other doors.
 
 pub mod change;
 pub mod credentials;

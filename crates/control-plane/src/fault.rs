@@ -10,7 +10,7 @@ use crate::store::StoreError;
 /// What the caller is told, and what was behind it when that is ours to mend.
 #[derive(Debug)]
 pub struct Fault {
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -32,7 +32,7 @@ impl Fault {
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Self {
         Self {
-            problem,
+            problem: Box::new(problem),
             cause: None,
         }
     }
@@ -42,7 +42,7 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         let detail = "The server could not read or save its data. Try again; its log says more.";
         Self {
-            problem: Problem::new(Kind::Internal, detail),
+            problem: Box::new(Problem::new(Kind::Internal, detail)),
             cause: Some(Box::new(error)),
         }
     }

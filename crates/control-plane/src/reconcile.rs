@@ -60,8 +60,8 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             () = app.inbox.wait() => notes = app.inbox.take(),
             _ = timer.tick() => {
                 notes = app.inbox.take();
-                notes.all |= ticks % ALL_EVERY == 0;
-                if ticks % EXPIRE_EVERY == 0 {
+                notes.all |= ticks.is_multiple_of(ALL_EVERY);
+                if ticks.is_multiple_of(EXPIRE_EVERY) {
                     expire(&app).await;
                 }
                 ticks += 1;

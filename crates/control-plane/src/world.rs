@@ -5,12 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::rand::SecureRandom;
 
+type Fill = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
 /// What the service does not make up by itself.
 #[derive(Clone)]
 pub struct World {
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     id: Arc<dyn Fn() -> String + Send + Sync>,
-    fill: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    fill: Fill,
 }
 
 impl World {

@@ -127,6 +127,8 @@ impl App {
                 }
             }
         }
+        self.tell(&row);
+        self.inbox.changed(&row.id);
         self.store
             .record(
                 &caller.user.id,
@@ -136,8 +138,6 @@ impl App {
                 now,
             )
             .await?;
-        self.tell(&row);
-        self.inbox.changed(&row.id);
         Ok(row)
     }
 
@@ -233,6 +233,8 @@ impl App {
             })
             .await?
             .ok_or_else(|| Fault::no_workspace(id.as_str()))?;
+        // First, as it waits for nothing.
+        self.inbox.changed(id);
         self.store
             .record(
                 user,
@@ -242,7 +244,6 @@ impl App {
                 self.world.now_ms(),
             )
             .await?;
-        self.inbox.changed(id);
         Ok(row)
     }
 

@@ -84,6 +84,8 @@ impl Watch {
         }
         loop {
             match tokio::time::timeout_at(self.recheck, self.told.recv()).await {
+                // Also when there is always something to tell.
+                Ok(_) if Instant::now() >= self.recheck && !self.still_may().await => return None,
                 Ok(Ok(told)) => {
                     let wanted = self
                         .only
@@ -95,15 +97,16 @@ impl Watch {
                 }
                 Ok(Err(RecvError::Lagged(_))) => return Some(Event::Resync),
                 Ok(Err(RecvError::Closed)) => return None,
-                Err(_) => {
-                    self.recheck = Instant::now() + RECHECK;
-                    let right = self.caller.right.text();
-                    if !matches!(self.app.right_is_valid(&right).await, Ok(true)) {
-                        return None;
-                    }
-                }
+                Err(_) if !self.still_may().await => return None,
+                Err(_) => {}
             }
         }
+    }
+
+    async fn still_may(&mut self) -> bool {
+        self.recheck = Instant::now() + RECHECK;
+        let right = self.caller.right.text();
+        matches!(self.app.right_is_valid(&right).await, Ok(true))
     }
 }
 

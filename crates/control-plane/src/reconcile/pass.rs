@@ -7,10 +7,10 @@ use model::WorkspaceId;
 use model::state::{Effect, Event, Plan, State, plan};
 
 use super::sight;
+use super::timeline::Placed;
 use crate::app::App;
 use crate::app::change::advance;
 use crate::fault::Outcome;
-use crate::store::starts::StepChange;
 use crate::store::workspaces::WorkspaceRow;
 
 /// Rounds of one pass; what is not settled then is taken up again by the timer.
@@ -43,7 +43,8 @@ pub async fn pass(app: &App, id: &WorkspaceId) -> Outcome<()> {
                 let reason = "its host is not there".into();
                 app.saw(id, &Observed::Unknown { reason }).await?
             }
-            // No host was ever asked, so none has anything.
+            // No host was ever asked, so none has anything: nothing to note of a start that is new.
+            (None, None) if is_new(&row, app.world.now_ms()) => Some(row),
             (None, None) => app.saw(id, &Observed::Absent).await?,
         };
         let Some(row) = row else { return Ok(()) };
@@ -88,11 +89,9 @@ impl App {
 
     async fn run(&self, row: &WorkspaceRow) -> Outcome<Round> {
         let epoch = row.state.placement().epoch;
-        self.began_placing(row, epoch).await?;
         let Some((host_id, host)) = self.place(row).await else {
             let message = "No host is attached at the moment.".into();
-            self.answer(&row.id, epoch, &Event::NoRoom { message })
-                .await?;
+            self.answer(row, &Event::NoRoom { message }).await?;
             return Ok(Round::Over);
         };
         // Saved before the host is asked: whoever takes over from here must know where to look.
@@ -123,17 +122,19 @@ impl App {
             // Perhaps it has taken it on: the next look tells.
             Err(_) => return Ok(Round::Over),
         };
-        self.answer(&row.id, epoch, &event).await?;
+        self.answer(row, &event).await?;
         Ok(match event {
             Event::RunAccepted | Event::Fenced { .. } => Round::Again,
             _ => Round::Over,
         })
     }
 
-    /// What came of asking for the start `epoch`. If the workspace has moved on, it says nothing any more.
-    async fn answer(&self, id: &WorkspaceId, epoch: u64, event: &Event) -> Outcome<()> {
+    /// What came of asking for the start that `queued` wants. If the workspace has moved on, it says nothing
+    /// any more.
+    async fn answer(&self, queued: &WorkspaceRow, event: &Event) -> Outcome<()> {
+        let epoch = queued.state.placement().epoch;
         let row = self
-            .change(id, |row, now| {
+            .change(&queued.id, |row, now| {
                 if row.state.placement().epoch != epoch {
                     return Ok(Vec::new());
                 }
@@ -146,26 +147,22 @@ impl App {
             })
             .await?;
         let Some(row) = row else { return Ok(()) };
-        let failure = match event {
-            Event::RunAccepted => None,
-            Event::RunRefused { failure } => Some(StartFailure {
+        let outcome = match event {
+            Event::RunAccepted => Placed::Ended(None),
+            Event::RunRefused { failure } => Placed::Ended(Some(StartFailure {
                 kind: FailureKind::Internal,
                 message: failure.message.clone(),
                 log: failure.log.clone(),
-            }),
-            Event::NoRoom { message } => {
-                let change = StepChange::Progress {
-                    detail: message.clone(),
-                    percent: None,
-                };
-                let now = self.world.now_ms();
-                return self
-                    .step_changed(&row.owner, id, epoch, "place", now, change)
-                    .await;
-            }
-            _ => return Ok(()),
+            })),
+            Event::NoRoom { message } => Placed::Waits(message.clone()),
+            Event::Start
+            | Event::Stop
+            | Event::Delete
+            | Event::Fenced { .. }
+            | Event::Seen(_)
+            | Event::Tick => return Ok(()),
         };
-        self.ended_placing(&row, epoch, failure).await
+        self.placed(&row, epoch, queued.changed_ms, outcome).await
     }
 
     async fn stop_machine(&self, row: &WorkspaceRow, host: Option<&dyn Host>) -> Outcome<Round> {
@@ -213,6 +210,11 @@ impl App {
         .await?;
         Ok(Round::Over)
     }
+}
+
+fn is_new(row: &WorkspaceRow, now_ms: u64) -> bool {
+    matches!(row.state, State::Queued { until_ms, .. } if now_ms < until_ms)
+        && !row.state.placement().disk
 }
 
 fn is_cloned(observed: &Observed) -> bool {

@@ -16,6 +16,15 @@ use crate::store::workspaces::WorkspaceRow;
 /// Progress is saved at most so often; a database that writes through has better things to do.
 const PROGRESS_MS: u64 = 400;
 
+/// The first step of a start: no host is known yet.
+const PLACE: &str = "place";
+
+/// How finding room went.
+pub(super) enum Placed {
+    Waits(String),
+    Ended(Option<StartFailure>),
+}
+
 /// Listens to a host for as long as it has something to say.
 pub async fn listen(app: Arc<App>, id: String, host: Arc<dyn Host>) {
     let mut events = host.events();
@@ -116,36 +125,32 @@ impl App {
         Ok(())
     }
 
-    /// The timeline of a start begins with finding room; once.
-    pub(super) async fn began_placing(&self, row: &WorkspaceRow, epoch: u64) -> Outcome<()> {
-        let known = self.store.start(&row.id, epoch).await?;
-        if known.is_some_and(|start| start.steps.is_empty()) {
-            let (step, now) = ("place", self.world.now_ms());
-            self.step_changed(&row.owner, &row.id, epoch, step, now, StepChange::Began)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Unless the host has said so already.
-    pub(super) async fn ended_placing(
+    /// Keeps how finding room went, which began at `since_ms`; unless the host has said so already.
+    pub(super) async fn placed(
         &self,
         row: &WorkspaceRow,
         epoch: u64,
-        failure: Option<StartFailure>,
+        since_ms: u64,
+        outcome: Placed,
     ) -> Outcome<()> {
         let start = self.store.start(&row.id, epoch).await?;
         let steps = start.map(|start| start.steps).unwrap_or_default();
-        let open = steps
-            .iter()
-            .find(|step| step.step == "place" && step.took_ms.is_none());
-        if let Some(step) = open {
-            let now = self.world.now_ms();
-            let took_ms = now.saturating_sub(step.began_ms);
-            let change = StepChange::Ended { took_ms, failure };
-            self.step_changed(&row.owner, &row.id, epoch, "place", now, change)
-                .await?;
+        let known = steps.iter().find(|step| step.step == PLACE);
+        if known.is_some_and(|step| step.took_ms.is_some()) {
+            return Ok(());
         }
-        Ok(())
+        let began_ms = known.map_or(since_ms, |step| step.began_ms);
+        let change = match outcome {
+            Placed::Waits(detail) => StepChange::Progress {
+                detail,
+                percent: None,
+            },
+            Placed::Ended(failure) => StepChange::Ended {
+                took_ms: self.world.now_ms().saturating_sub(began_ms),
+                failure,
+            },
+        };
+        self.step_changed(&row.owner, &row.id, epoch, PLACE, began_ms, change)
+            .await
     }
 }

@@ -1,5 +1,7 @@
 //! A workspace from creation to deletion, and everything that can be wrong on the way.
 
+use std::time::Duration;
+
 use control_api::identity::OneTimeLink;
 use control_api::problem::Kind;
 use control_api::starts::{Start, StartList, StartOutcome, StepState};
@@ -12,8 +14,9 @@ use fleet_api::host::{
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::api::{administrator, good, is};
+use crate::api::{Api, administrator, good, is};
 use crate::identity::join;
 use crate::world::{Running, World};
 
@@ -26,6 +29,20 @@ fn unpushed() -> RepositoryStatus {
         stashes: 0,
         no_remote: false,
         error: None,
+    }
+}
+
+async fn start_until(api: &Api, workspace: &str, wanted: impl Fn(&Start) -> bool) -> Start {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let start: Start = api
+            .get(&format!("/api/v1/workspaces/{workspace}/starts/1"))
+            .await;
+        if wanted(&start) {
+            return start;
+        }
+        assert!(Instant::now() < end, "it never became so: {start:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -52,7 +69,14 @@ async fn a_whole_life() {
     assert_eq!(spec.git_identity.unwrap().name, "Ada");
     assert_eq!(spec.repository.unwrap().branch.as_deref(), Some("main"));
 
-    let start: Start = api.get("/api/v1/workspaces/shop/starts/1").await;
+    // What a host says of its steps comes by another way than what it shows, perhaps a moment later.
+    let start = start_until(&api, "shop", |start| {
+        start
+            .steps
+            .iter()
+            .all(|step| step.step == "clone" || step.state == StepState::Done)
+    })
+    .await;
     assert_eq!(start.outcome, StartOutcome::Running);
     let names: Vec<&str> = start.steps.iter().map(|step| step.step.as_str()).collect();
     assert_eq!(
@@ -379,7 +403,10 @@ async fn a_host_that_refuses_fails_the_start_with_its_reason() {
         (failed.state, failed.detail.as_str()),
         (WorkspaceState::Failed, message)
     );
-    let start: Start = api.get("/api/v1/workspaces/one/starts/1").await;
+    let start = start_until(&api, "one", |start| {
+        start.steps[0].state == StepState::Failed
+    })
+    .await;
     assert_eq!(start.outcome, StartOutcome::Failed);
     assert_eq!(start.steps[0].state, StepState::Failed);
     world.host.state().refuse = None;
