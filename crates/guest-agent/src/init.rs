@@ -4,6 +4,7 @@
 //! modules ─► ports found ─► root disk ─► its root becomes ours ─► the rest of the file systems ─► serving
 //! ```
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -50,7 +51,9 @@ pub fn run() -> ! {
 }
 
 fn boot() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
     mounts::first()?;
+    steps.done("kernel file systems");
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -58,9 +61,12 @@ fn boot() -> anyhow::Result<()> {
         .init();
     info!(version = env!("CARGO_PKG_VERSION"), "the guest agent starts");
     modules::load(Path::new("/etc/modules.load"))?;
+    steps.done("modules");
     let interactive = link::port::open(&kernel::port("roost.interactive")?)?;
     let bulk = link::port::open(&kernel::port("roost.bulk")?)?;
+    steps.done("ports");
     root_disk::mount(Path::new("/dev/vda"), Path::new("/newroot"))?;
+    steps.done("root disk");
     mounts::switch_root(Path::new("/newroot")).context("switching to the root disk")?;
     mounts::rest(USER)?;
     kernel::settings();
@@ -72,14 +78,39 @@ fn boot() -> anyhow::Result<()> {
         owned: true,
         git_relay_port: Some(GIT_RELAY_PORT),
     };
+    steps.done("the rest");
     link::run_on_two_threads(
         place,
         |machine| async move {
             prepare(machine);
+            steps.done("processes and priorities");
+            info!("ready, milliseconds after the kernel's start: {steps}");
             link::port::serve(machine, interactive, StreamClass::Interactive).await
         },
         |machine| link::port::serve(machine, bulk, StreamClass::Bulk),
     )
+}
+
+/// When each step of the way up was done, since the kernel's start: the first thing to look at when starts
+/// become slow.
+#[derive(Default)]
+struct Steps(Vec<(&'static str, i64)>);
+
+impl Steps {
+    fn done(&mut self, name: &'static str) {
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        self.0.push((name, since.tv_sec * 1000 + since.tv_nsec / 1_000_000));
+    }
+}
+
+impl fmt::Display for Steps {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, milliseconds)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{name} {milliseconds}")?;
+        }
+        Ok(())
+    }
 }
 
 fn user() -> anyhow::Result<User> {

@@ -170,6 +170,8 @@ async fn a_machine_boots_works_and_stops() {
     let (interactive, _from) = vm.connect("interactive").await;
     let host = vm.session(&interactive, StreamClass::Interactive, Role::Host).await;
     assert_eq!(host.terminal_list().await.unwrap().len(), 1);
+    let console = std::fs::read_to_string(vm.folder.path().join("console")).unwrap();
+    eprintln!("{}", console.lines().find(|line| line.contains("ready")).unwrap_or_default());
     host.shutdown(3000).await.unwrap();
     eprintln!("shutdown to the end of QEMU: {:?}", vm.ends());
 }
