@@ -40,7 +40,7 @@ async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted
     assert_eq!(shell(&guest, "exit 7").await?.exited.code, 7);
 
     let steps: Vec<_> = api.starts("job").await?.remove(0).steps.into_iter().map(|step| step.step).collect();
-    assert_eq!(steps, ["place", "disk", "network", "vmm", "boot", "configure", "clone"]);
+    assert_eq!(steps, ["place", "disk", "network", "vmm", "boot", "configure"]);
 
     api.delete("job").await?;
     let left = Traces::look(server.data()).since(&before);

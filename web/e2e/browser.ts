@@ -2,7 +2,8 @@
 import { type Browser, type BrowserContext, chromium } from 'playwright-core'
 
 const PROGRAM = process.env.CHROMIUM ?? '/usr/bin/chromium'
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking']
+// Without 3D the terminal draws text into the page, where a test can read it.
+const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-3d-apis', '--disable-quic', '--no-first-run']
 
 export interface Tab {
   browser: Browser
@@ -16,7 +17,7 @@ export interface Tab {
 export async function openBrowser(dark = false): Promise<Tab> {
   const browser = await chromium.launch({
     executablePath: PROGRAM,
-    args: [...QUIET, '--disable-component-update', '--disable-sync'],
+    args: [...QUIET, '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   })
   const context = await browser.newContext({
     viewport: { width: 1280, height: 800 },

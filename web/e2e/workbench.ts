@@ -9,9 +9,16 @@ export async function openEditor(page: Page) {
 
 // Opens a file by its name with quick open.
 export async function openFile(page: Page, name: string) {
-  await page.keyboard.press('Control+p')
-  await page.locator('.quick-input-widget input').fill(name)
-  await page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first().waitFor({ timeout: 30_000 })
+  const input = page.locator('.quick-input-widget input')
+  await until(`quick open finds ${name}`, 60, async () => {
+    // The services behind it may still be on their way when the page has just been loaded.
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('Control+p')
+    await input.waitFor({ timeout: 5_000 })
+    await page.keyboard.type(name)
+    const row = page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first()
+    return row.waitFor({ timeout: 5_000 }).then(() => true)
+  })
   await page.keyboard.press('Enter')
   await page.locator('.tab.active', { hasText: name }).waitFor({ timeout: 30_000 })
   await page.locator('.editor-instance .view-line').first().waitFor({ timeout: 30_000 })
