@@ -30,28 +30,44 @@ impl Api {
     pub async fn first_administrator(url: &str, token: &str) -> anyhow::Result<Self> {
         // Another crate may have installed one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().resolve("localhost", ([127, 0, 0, 1], 0).into()).build()?;
+        let client = reqwest::Client::builder()
+            .resolve("localhost", ([127, 0, 0, 1], 0).into())
+            .build()?;
         let welcome = Welcome {
             token: token.into(),
             email: Some(EMAIL.into()),
             name: Some("Ada".into()),
             password: PASSWORD.into(),
         };
-        let request = client.post(format!("{url}/api/v1/welcome")).header("origin", url).json(&welcome);
+        let request = client
+            .post(format!("{url}/api/v1/welcome"))
+            .header("origin", url)
+            .json(&welcome);
         let response = answered(request).await?;
-        let cookie = response.headers().get("set-cookie").context("a session cookie")?.to_str()?;
+        let cookie = response
+            .headers()
+            .get("set-cookie")
+            .context("a session cookie")?
+            .to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         let made: NewToken = answered(
             client
                 .post(format!("{url}/api/v1/tokens"))
                 .header("origin", url)
                 .header("cookie", cookie)
-                .json(&CreateToken { name: "tests".into(), expires_in_days: Some(1) }),
+                .json(&CreateToken {
+                    name: "tests".into(),
+                    expires_in_days: Some(1),
+                }),
         )
         .await?
         .json()
         .await?;
-        Ok(Self { client, url: url.into(), token: made.secret })
+        Ok(Self {
+            client,
+            url: url.into(),
+            token: made.secret,
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -64,15 +80,23 @@ impl Api {
 
     /// A request below `/api/v1`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token)
+        self.client
+            .request(method, format!("{}/api/v1{path}", self.url))
+            .bearer_auth(&self.token)
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        Ok(answered(self.request(Method::GET, path)).await?.json().await?)
+        Ok(answered(self.request(Method::GET, path))
+            .await?
+            .json()
+            .await?)
     }
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
-        Ok(answered(self.request(Method::POST, path).json(body)).await?.json().await?)
+        Ok(answered(self.request(Method::POST, path).json(body))
+            .await?
+            .json()
+            .await?)
     }
 
     pub async fn workspaces(&self) -> anyhow::Result<Vec<Workspace>> {
@@ -85,16 +109,26 @@ impl Api {
 
     /// Makes a workspace and waits until it is ready or has failed.
     pub async fn create(&self, request: &CreateWorkspace) -> anyhow::Result<Workspace> {
-        let request = self.request(Method::POST, "/workspaces?wait=ready&timeout_s=180").json(request);
+        let request = self
+            .request(Method::POST, "/workspaces?wait=ready&timeout_s=180")
+            .json(request);
         Ok(answered(request).await?.json().await?)
     }
 
     pub async fn start(&self, name: &str) -> anyhow::Result<Workspace> {
-        self.post(&format!("/workspaces/{name}/start?wait=ready&timeout_s=180"), &json!({})).await
+        self.post(
+            &format!("/workspaces/{name}/start?wait=ready&timeout_s=180"),
+            &json!({}),
+        )
+        .await
     }
 
     pub async fn stop(&self, name: &str) -> anyhow::Result<Workspace> {
-        self.post(&format!("/workspaces/{name}/stop?wait=stopped&timeout_s=60"), &json!({})).await
+        self.post(
+            &format!("/workspaces/{name}/stop?wait=stopped&timeout_s=60"),
+            &json!({}),
+        )
+        .await
     }
 
     /// Deletes a workspace whatever would be lost, and waits until nothing is left of it.
@@ -103,13 +137,19 @@ impl Api {
         answered(self.request(Method::DELETE, &format!("/workspaces/{id}?force=true"))).await?;
         crate::until("the workspace is deleted", 60, async || {
             let list = self.workspaces().await?;
-            Ok(list.iter().all(|workspace| workspace.id != id).then_some(()))
+            Ok(list
+                .iter()
+                .all(|workspace| workspace.id != id)
+                .then_some(()))
         })
         .await
     }
 
     pub async fn starts(&self, name: &str) -> anyhow::Result<Vec<Start>> {
-        Ok(self.get::<StartList>(&format!("/workspaces/{name}/starts")).await?.starts)
+        Ok(self
+            .get::<StartList>(&format!("/workspaces/{name}/starts"))
+            .await?
+            .starts)
     }
 }
 

@@ -15,7 +15,11 @@ use crate::api::Api;
 
 /// Opens a session with a running workspace.
 pub async fn session(api: &Api, workspace: &str, class: StreamClass) -> anyhow::Result<Session> {
-    let kind = if class == StreamClass::Bulk { "bulk" } else { "interactive" };
+    let kind = if class == StreamClass::Bulk {
+        "bulk"
+    } else {
+        "interactive"
+    };
     let socket = socket(api, &format!("/session/{workspace}/{kind}")).await?;
     let messages = socket
         .filter_map(async |message| match message {
@@ -31,7 +35,10 @@ pub async fn session(api: &Api, workspace: &str, class: StreamClass) -> anyhow::
 pub async fn socket(api: &Api, path: &str) -> anyhow::Result<WebSocketStream<TcpStream>> {
     let url = format!("{}/api/v1{path}", api.url().replacen("http", "ws", 1));
     let mut request = url.as_str().into_client_request()?;
-    request.headers_mut().insert("authorization", HeaderValue::try_from(format!("Bearer {}", api.token()))?);
+    request.headers_mut().insert(
+        "authorization",
+        HeaderValue::try_from(format!("Bearer {}", api.token()))?,
+    );
     let port = request.uri().port_u16().context("the URL has a port")?;
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
@@ -41,5 +48,10 @@ pub async fn socket(api: &Api, path: &str) -> anyhow::Result<WebSocketStream<Tcp
 /// Runs a shell line in the guest to its end.
 pub async fn shell(session: &Session, line: &str) -> anyhow::Result<ExecOutput> {
     let command = ["bash", "-c", line].map(String::from).to_vec();
-    Ok(session.exec_output(ExecStart { command, ..ExecStart::default() }).await?)
+    Ok(session
+        .exec_output(ExecStart {
+            command,
+            ..ExecStart::default()
+        })
+        .await?)
 }

@@ -33,7 +33,10 @@ pub async fn until<T>(
         };
         if Instant::now() >= end {
             let message = format!("{what}: not within {seconds} s");
-            return Err(last.map_or_else(|| anyhow::anyhow!(message.clone()), |error| error.context(message.clone())));
+            return Err(last.map_or_else(
+                || anyhow::anyhow!(message.clone()),
+                |error| error.context(message.clone()),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -47,12 +47,23 @@ impl Server {
         std::fs::write(folder.path().join("config.toml"), &options.config)?;
         let log = folder.path().join("server.log");
         let (child, ready) = spawn(folder.path(), &options, 0, &log).await?;
-        let port = ready.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = ready
+            .url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         let port = port.with_context(|| format!("{} has a port", ready.url))?;
         let link = ready.first_link.context("a fresh server prints a link")?;
         let token = link.split_once('#').context("the link carries a token")?.1;
         let api = Api::first_administrator(&ready.url, token).await?;
-        Ok(Self { folder, options, child, api, port, log })
+        Ok(Self {
+            folder,
+            options,
+            child,
+            api,
+            port,
+            log,
+        })
     }
 
     pub fn api(&self) -> &Api {
@@ -137,12 +148,19 @@ async fn spawn(
     port: u16,
     log: &Path,
 ) -> anyhow::Result<(Child, Ready)> {
-    let program = std::env::var_os("ROOST_BIN").context("ROOST_BIN is not set: run `./dev test`")?;
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let program =
+        std::env::var_os("ROOST_BIN").context("ROOST_BIN is not set: run `./dev test`")?;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)?;
     let mut command = Command::new(program);
-    command.args(["--json", "up", "--port", &port.to_string(), "--data"]).arg(data);
+    command
+        .args(["--json", "up", "--port", &port.to_string(), "--data"])
+        .arg(data);
     if options.process {
-        let agent = std::env::var_os("ROOST_AGENT").context("ROOST_AGENT is not set: run `./dev test`")?;
+        let agent =
+            std::env::var_os("ROOST_AGENT").context("ROOST_AGENT is not set: run `./dev test`")?;
         command.arg("--process-agent").arg(agent);
     }
     let mut child = command
@@ -161,5 +179,8 @@ async fn spawn(
         let said = std::fs::read_to_string(data.join("server.log")).unwrap_or_default();
         bail!("the server did not get ready ({status:?}): {said}");
     };
-    Ok((child, serde_json::from_str(&line).with_context(|| format!("reading {line}"))?))
+    Ok((
+        child,
+        serde_json::from_str(&line).with_context(|| format!("reading {line}"))?,
+    ))
 }

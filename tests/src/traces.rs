@@ -15,7 +15,11 @@ impl Traces {
         let text = data.to_string_lossy().into_owned();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if !name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
+            if !name
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+            {
                 continue;
             }
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -25,20 +29,38 @@ impl Traces {
             }
         }
         for folder in ["workspaces", "run"] {
-            for entry in std::fs::read_dir(data.join(folder)).into_iter().flatten().flatten() {
-                found.insert(format!("file: {folder}/{}", entry.file_name().to_string_lossy()));
+            for entry in std::fs::read_dir(data.join(folder))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                found.insert(format!(
+                    "file: {folder}/{}",
+                    entry.file_name().to_string_lossy()
+                ));
             }
         }
         for (kind, arguments) in [
             ("namespace", ["netns", "list"].as_slice()),
             ("interface", ["-brief", "link"].as_slice()),
         ] {
-            for line in said("ip", arguments).lines().filter(|line| line.contains("roost")) {
-                found.insert(format!("{kind}: {}", line.split_whitespace().next().unwrap_or_default()));
+            for line in said("ip", arguments)
+                .lines()
+                .filter(|line| line.contains("roost"))
+            {
+                found.insert(format!(
+                    "{kind}: {}",
+                    line.split_whitespace().next().unwrap_or_default()
+                ));
             }
         }
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-        found.extend(mounts.lines().filter(|line| line.contains(&text)).map(|line| format!("mount: {line}")));
+        found.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&text))
+                .map(|line| format!("mount: {line}")),
+        );
         Self(found)
     }
 
@@ -50,5 +72,7 @@ impl Traces {
 
 fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
 }

@@ -9,8 +9,19 @@ async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
     let before = Traces::look(server.data());
     for number in 0..count {
         let name = format!("cycle-{number}");
-        let made = server.api().create(&CreateWorkspace { name: Some(name.clone()), ..Default::default() }).await?;
-        assert_eq!(made.state, WorkspaceState::Running, "{made:#?}\n{}", server.log());
+        let made = server
+            .api()
+            .create(&CreateWorkspace {
+                name: Some(name.clone()),
+                ..Default::default()
+            })
+            .await?;
+        assert_eq!(
+            made.state,
+            WorkspaceState::Running,
+            "{made:#?}\n{}",
+            server.log()
+        );
         let stopped = server.api().stop(&name).await?;
         assert_eq!(stopped.state, WorkspaceState::Stopped, "{stopped:#?}");
         let started = server.api().start(&name).await?;
@@ -25,7 +36,14 @@ async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn two_hundred_workspaces_without_vms_leave_nothing() -> anyhow::Result<()> {
-    cycles(Options { process: true, ..Options::default() }, 200).await
+    cycles(
+        Options {
+            process: true,
+            ..Options::default()
+        },
+        200,
+    )
+    .await
 }
 
 #[tokio::test]

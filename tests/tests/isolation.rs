@@ -8,7 +8,9 @@ use tokio::net::TcpListener;
 
 /// Every address of this host that a guest could try.
 fn host_addresses() -> Vec<String> {
-    let output = std::process::Command::new("ip").args(["-brief", "-4", "address"]).output();
+    let output = std::process::Command::new("ip")
+        .args(["-brief", "-4", "address"])
+        .output();
     let text = String::from_utf8(output.expect("ip runs").stdout).expect("ip prints UTF-8");
     text.lines()
         .flat_map(|line| line.split_whitespace().skip(2))
@@ -18,11 +20,23 @@ fn host_addresses() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_service() -> anyhow::Result<()> {
+async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_service()
+-> anyhow::Result<()> {
     let server = Server::start(Options::default()).await?;
     for name in ["one", "two"] {
-        let made = server.api().create(&CreateWorkspace { name: Some(name.into()), ..Default::default() }).await?;
-        assert_eq!(made.state, WorkspaceState::Running, "{made:#?}\n{}", server.log());
+        let made = server
+            .api()
+            .create(&CreateWorkspace {
+                name: Some(name.into()),
+                ..Default::default()
+            })
+            .await?;
+        assert_eq!(
+            made.state,
+            WorkspaceState::Running,
+            "{made:#?}\n{}",
+            server.log()
+        );
     }
     // Something that answers on every address of the host.
     let listener = TcpListener::bind(("0.0.0.0", 0)).await?;
@@ -31,12 +45,19 @@ async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_ser
         session(server.api(), "one", StreamClass::Interactive).await?,
         session(server.api(), "two", StreamClass::Interactive).await?,
     );
-    shell(&two, "nohup python3 -m http.server 8000 >/dev/null 2>&1 & sleep 0").await?;
+    shell(
+        &two,
+        "nohup python3 -m http.server 8000 >/dev/null 2>&1 & sleep 0",
+    )
+    .await?;
     // The probe itself works: the guest reaches its own loopback.
     let own = shell(&one, "python3 -m http.server 8001 >/dev/null 2>&1 & for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/8001) 2>/dev/null && echo open && break; sleep 0.1; done").await?;
     assert_eq!(String::from_utf8_lossy(&own.stdout).trim(), "open");
 
-    let mut targets: Vec<_> = host_addresses().into_iter().map(|address| (address, port)).collect();
+    let mut targets: Vec<_> = host_addresses()
+        .into_iter()
+        .map(|address| (address, port))
+        .collect();
     assert!(!targets.is_empty());
     targets.extend([
         ("169.254.169.254".into(), 80),
@@ -49,11 +70,18 @@ async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_ser
         if address == "127.0.0.1" {
             continue;
         }
-        let line = format!("timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo shut");
+        let line = format!(
+            "timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo shut"
+        );
         let output = shell(&one, &line).await?;
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "shut", "{address}:{port}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            "shut",
+            "{address}:{port}"
+        );
     }
-    let accepted = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
+    let accepted =
+        tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
     assert!(accepted.is_err(), "a guest reached the host");
     server.close().await
 }

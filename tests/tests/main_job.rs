@@ -9,21 +9,42 @@ use roost_tests::traces::Traces;
 use roost_tests::{Options, Server};
 
 #[tokio::test]
-async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted() -> anyhow::Result<()> {
+async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted()
+-> anyhow::Result<()> {
     let server = Server::start(Options::default()).await?;
     let before = Traces::look(server.data());
     let api = server.api();
-    let made = api.create(&CreateWorkspace { name: Some("job".into()), ..Default::default() }).await?;
-    assert_eq!(made.state, WorkspaceState::Running, "{made:#?}\n{}", server.log());
+    let made = api
+        .create(&CreateWorkspace {
+            name: Some("job".into()),
+            ..Default::default()
+        })
+        .await?;
+    assert_eq!(
+        made.state,
+        WorkspaceState::Running,
+        "{made:#?}\n{}",
+        server.log()
+    );
     assert!(made.ready);
 
     let guest = session(api, "job", StreamClass::Interactive).await?;
-    let output = shell(&guest, "id -un; pwd; sudo id -u; uname -r; sudo modprobe overlay && echo module").await?;
+    let output = shell(
+        &guest,
+        "id -un; pwd; sudo id -u; uname -r; sudo modprobe overlay && echo module",
+    )
+    .await?;
     let said = String::from_utf8(output.stdout)?;
     let lines: Vec<_> = said.lines().collect();
-    assert_eq!((lines[0], lines[2], lines[4]), ("dev", "0", "module"), "{said}");
+    assert_eq!(
+        (lines[0], lines[2], lines[4]),
+        ("dev", "0", "module"),
+        "{said}"
+    );
     assert!(lines[1].starts_with("/workspaces"), "{said}");
-    let written: Vec<u8> = (0..3_000_000u32).flat_map(|number| number.to_le_bytes()).collect();
+    let written: Vec<u8> = (0..3_000_000u32)
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
     let path = format!("{}/big.bin", guest.welcome().workspace);
     guest.put_file(&path, &written).await?;
     assert!(shell(&guest, "echo kept > small.txt").await?.success());
@@ -35,12 +56,25 @@ async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted
     assert_eq!(started.state, WorkspaceState::Running, "{started:#?}");
 
     let guest = session(api, "job", StreamClass::Bulk).await?;
-    assert!(guest.read_file(&path, 0, 0).await?.collect().await? == written, "the content has changed");
+    assert!(
+        guest.read_file(&path, 0, 0).await?.collect().await? == written,
+        "the content has changed"
+    );
     assert_eq!(shell(&guest, "cat small.txt").await?.stdout, b"kept\n");
     assert_eq!(shell(&guest, "exit 7").await?.exited.code, 7);
 
-    let steps: Vec<_> = api.starts("job").await?.remove(0).steps.into_iter().map(|step| step.step).collect();
-    assert_eq!(steps, ["place", "disk", "network", "vmm", "boot", "configure"]);
+    let steps: Vec<_> = api
+        .starts("job")
+        .await?
+        .remove(0)
+        .steps
+        .into_iter()
+        .map(|step| step.step)
+        .collect();
+    assert_eq!(
+        steps,
+        ["place", "disk", "network", "vmm", "boot", "configure"]
+    );
 
     api.delete("job").await?;
     let left = Traces::look(server.data()).since(&before);

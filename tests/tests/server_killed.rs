@@ -12,7 +12,10 @@ const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
 fn size() -> Option<TerminalSize> {
-    Some(TerminalSize { columns: COLUMNS.into(), rows: ROWS.into() })
+    Some(TerminalSize {
+        columns: COLUMNS.into(),
+        rows: ROWS.into(),
+    })
 }
 
 /// A tab: the screen that it shows and the terminal that feeds it.
@@ -23,7 +26,13 @@ struct Tab {
 
 impl Tab {
     fn new(terminal: Terminal) -> Self {
-        let mut screen = Screen::new(Size { columns: COLUMNS, rows: ROWS }, 1_000);
+        let mut screen = Screen::new(
+            Size {
+                columns: COLUMNS,
+                rows: ROWS,
+            },
+            1_000,
+        );
         let _ = screen.feed(&terminal.state().repaint);
         Self { terminal, screen }
     }
@@ -31,7 +40,12 @@ impl Tab {
     /// Follows the terminal until the screen shows `text`.
     async fn shows(&mut self, text: &str) -> anyhow::Result<()> {
         let look = async {
-            while !self.screen.visible_text().iter().any(|line| line.contains(text)) {
+            while !self
+                .screen
+                .visible_text()
+                .iter()
+                .any(|line| line.contains(text))
+            {
                 match self.terminal.next().await? {
                     Some(TerminalEvent::Output { bytes, .. }) => {
                         let _ = self.screen.feed(&bytes);
@@ -43,7 +57,10 @@ impl Tab {
         };
         match tokio::time::timeout(Duration::from_secs(60), look).await {
             Ok(result) => result,
-            Err(_) => anyhow::bail!("{text:?} is not on the screen: {:#?}", self.screen.visible_text()),
+            Err(_) => anyhow::bail!(
+                "{text:?} is not on the screen: {:#?}",
+                self.screen.visible_text()
+            ),
         }
     }
 }
@@ -52,28 +69,60 @@ impl Tab {
 async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyhow::Result<()> {
     let mut server = Server::start(Options::default()).await?;
     let api = server.api().clone();
-    let made = api.create(&CreateWorkspace { name: Some("sturdy".into()), ..Default::default() }).await?;
-    assert_eq!(made.state, WorkspaceState::Running, "{made:#?}\n{}", server.log());
+    let made = api
+        .create(&CreateWorkspace {
+            name: Some("sturdy".into()),
+            ..Default::default()
+        })
+        .await?;
+    assert_eq!(
+        made.state,
+        WorkspaceState::Running,
+        "{made:#?}\n{}",
+        server.log()
+    );
     let guest = session(&api, "sturdy", StreamClass::Interactive).await?;
     shell(&guest, "seq -f 'line %g of a long file' 500 > long.txt").await?;
 
     // What runs, what shows that it is there, and a key that makes it say something new.
     let programs = [
-        ("vim -u NONE long.txt", "line 1 of a long file", "Gihello from before\x1b", "hello from before"),
-        ("less long.txt", "line 1 of a long file", "/line 300\n", "line 300 of"),
-        ("tmux -f /dev/null new-session 'cat long.txt; exec cat'", "line 500 of", "typed\n", "typed"),
+        (
+            "vim -u NONE long.txt",
+            "line 1 of a long file",
+            "Gihello from before\x1b",
+            "hello from before",
+        ),
+        (
+            "less long.txt",
+            "line 1 of a long file",
+            "/line 300\n",
+            "line 300 of",
+        ),
+        (
+            "tmux -f /dev/null new-session 'cat long.txt; exec cat'",
+            "line 500 of",
+            "typed\n",
+            "typed",
+        ),
     ];
     let mut tabs = Vec::new();
     for (command, first, keys, then) in programs {
         let words = ["bash", "-c", command].map(String::from).to_vec();
-        let create = TerminalCreate { size: size(), command: words, ..Default::default() };
+        let create = TerminalCreate {
+            size: size(),
+            command: words,
+            ..Default::default()
+        };
         let mut tab = Tab::new(guest.terminal_create(create).await?);
         tab.shows(first).await?;
         tab.terminal.input().write(keys.as_bytes().to_vec()).await?;
         tab.shows(then).await?;
         tabs.push(tab);
     }
-    let shell_pids: Vec<_> = tabs.iter().map(|tab| tab.terminal.state().process).collect();
+    let shell_pids: Vec<_> = tabs
+        .iter()
+        .map(|tab| tab.terminal.state().process)
+        .collect();
 
     server.kill().await?;
     guest.closed().await;
@@ -85,7 +134,12 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
     .await?;
     for (tab, pid) in tabs.iter().zip(shell_pids) {
         let terminal = tab.terminal.state().terminal.clone();
-        let attach = TerminalAttach { terminal, size: None, have: 0, repaint: true };
+        let attach = TerminalAttach {
+            terminal,
+            size: None,
+            have: 0,
+            repaint: true,
+        };
         let back = Tab::new(again.terminal_attach(attach).await?);
         assert_eq!(back.terminal.state().process, pid, "another shell");
         // What the tab showed when it was last drawn is what the guest repaints now.
@@ -93,6 +147,9 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
     }
     let took = restarted.elapsed();
     println!("terminals were back {took:?} after the restart began");
-    assert_eq!(api.workspace("sturdy").await?.state, WorkspaceState::Running);
+    assert_eq!(
+        api.workspace("sturdy").await?.state,
+        WorkspaceState::Running
+    );
     server.close().await
 }

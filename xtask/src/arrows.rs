@@ -15,19 +15,32 @@ mod tests {
         ("terminal-screen", &[]),
         ("microvm", &[]),
         // The monitor starts the VMM and carries streams to the agent.
-        ("vm-monitor", &["monitor-protocol", "guest-protocol", "microvm"]),
+        (
+            "vm-monitor",
+            &["monitor-protocol", "guest-protocol", "microvm"],
+        ),
         ("guest-agent", &["guest-protocol", "terminal-screen"]),
         // guest-protocol: the host sets the guest up and clones (docs/decisions/0003). vm-monitor, microvm:
         // what it writes into a monitor's folder, and the pinned VMM.
         (
             "host-agent",
-            &["model", "fleet-api", "monitor-protocol", "guest-protocol", "vm-monitor", "microvm"],
+            &[
+                "model",
+                "fleet-api",
+                "monitor-protocol",
+                "guest-protocol",
+                "vm-monitor",
+                "microvm",
+            ],
         ),
         ("control-plane", &["model", "control-api", "fleet-api"]),
         // guest-protocol: programs' exec and files over HTTP are sessions of the gateway's own. It never
         // reads one that it carries.
         // control-api: the wire types of those requests.
-        ("gateway", &["model", "control-api", "fleet-api", "guest-protocol"]),
+        (
+            "gateway",
+            &["model", "control-api", "fleet-api", "guest-protocol"],
+        ),
         (
             "roost",
             &[
@@ -42,8 +55,14 @@ mod tests {
                 "microvm",
             ],
         ),
-        ("roost-tests", &["control-api", "guest-protocol", "model", "terminal-screen"]),
-        ("xtask", &["control-api", "guest-protocol", "model", "roost-tests"]),
+        (
+            "roost-tests",
+            &["control-api", "guest-protocol", "model", "terminal-screen"],
+        ),
+        (
+            "xtask",
+            &["control-api", "guest-protocol", "model", "roost-tests"],
+        ),
     ];
 
     #[test]
@@ -53,17 +72,26 @@ mod tests {
             .current_dir(root())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let packages = metadata["packages"].as_array().unwrap();
         let table: BTreeMap<_, _> = ARROWS.iter().copied().collect();
         for package in packages {
             let name = package["name"].as_str().unwrap();
-            let allowed = table.get(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            let allowed = table
+                .get(name)
+                .unwrap_or_else(|| panic!("{name} is not in the table"));
             for dependency in package["dependencies"].as_array().unwrap() {
                 let ours = dependency.get("path").is_some_and(|path| !path.is_null());
                 let to = dependency["name"].as_str().unwrap();
-                assert!(!ours || allowed.contains(&to), "{name} → {to} is not in the table");
+                assert!(
+                    !ours || allowed.contains(&to),
+                    "{name} → {to} is not in the table"
+                );
             }
         }
     }

@@ -18,7 +18,11 @@ pub fn run(check: bool) -> anyhow::Result<()> {
         let path = folder.join("src/generated.rs");
         if check {
             let current = std::fs::read_to_string(&path).unwrap_or_default();
-            ensure!(current == fresh, "{} is not current: cargo xtask generate", path.display());
+            ensure!(
+                current == fresh,
+                "{} is not current: cargo xtask generate",
+                path.display()
+            );
         } else {
             std::fs::write(&path, fresh).with_context(|| format!("writing {}", path.display()))?;
         }
@@ -30,7 +34,10 @@ fn generate(folder: &Path, definition: &str, generated: &str) -> anyhow::Result<
     let out = std::env::temp_dir().join(format!("roost-generate-{}", std::process::id()));
     std::fs::create_dir_all(&out)?;
     let descriptors = protox::compile([definition], [folder.join("proto")])?;
-    prost_build::Config::new().bytes(["."]).out_dir(&out).compile_fds(descriptors)?;
+    prost_build::Config::new()
+        .bytes(["."])
+        .out_dir(&out)
+        .compile_fds(descriptors)?;
     let code = std::fs::read_to_string(out.join(generated))?;
     std::fs::remove_dir_all(&out)?;
     Ok(code)
@@ -38,7 +45,10 @@ fn generate(folder: &Path, definition: &str, generated: &str) -> anyhow::Result<
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").into()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+        .into()
 }
 
 #[cfg(test)]

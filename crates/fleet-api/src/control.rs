@@ -75,7 +75,11 @@ pub struct Route {
 pub trait GitCredentials: Send + Sync + 'static {
     /// Credentials of the workspace's owner for this remote, if any. They go into the one request that they
     /// are for and nowhere else.
-    fn credential(&self, workspace: &WorkspaceId, remote: &GitRemote) -> Later<'_, Option<Credential>>;
+    fn credential(
+        &self,
+        workspace: &WorkspaceId,
+        remote: &GitRemote,
+    ) -> Later<'_, Option<Credential>>;
 
     /// The remote refused the credentials, or asks for some where there are none.
     fn rejected(&self, workspace: &WorkspaceId, remote: &GitRemote);
@@ -101,6 +105,9 @@ pub struct Credential {
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Credential").field("username", &self.username).finish_non_exhaustive()
+        formatter
+            .debug_struct("Credential")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }

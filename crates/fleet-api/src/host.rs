@@ -35,15 +35,20 @@ pub trait Host: Send + Sync + 'static {
     fn events(&self) -> broadcast::Receiver<HostEvent>;
 
     /// A stream to the workspace's guest.
-    fn connect(&self, workspace: &WorkspaceId, stream: GuestStream)
-    -> Later<'_, Result<Box<dyn ByteStream>, HostError>>;
+    fn connect(
+        &self,
+        workspace: &WorkspaceId,
+        stream: GuestStream,
+    ) -> Later<'_, Result<Box<dyn ByteStream>, HostError>>;
 
     /// Runs the part of the start again that fetches the repository, after credentials were given.
     fn retry_clone(&self, workspace: &WorkspaceId) -> Later<'_, Result<(), HostError>>;
 
     /// What would be lost with this workspace: its repositories' uncommitted and unpushed work.
-    fn repositories(&self, workspace: &WorkspaceId)
-    -> Later<'_, Result<Vec<RepositoryStatus>, HostError>>;
+    fn repositories(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>>;
 
     /// The last `bytes` of the VM's console, of the running or the last start.
     fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>>;
@@ -128,16 +133,34 @@ pub enum Observed {
     /// Certain: nothing of it is here.
     Absent,
     /// The host cannot tell now (its monitor does not answer).
-    Unknown { reason: String },
-    Starting { epoch: u64 },
-    Running { epoch: u64, clone: CloneState, unresponsive: bool },
+    Unknown {
+        reason: String,
+    },
+    Starting {
+        epoch: u64,
+    },
+    Running {
+        epoch: u64,
+        clone: CloneState,
+        unresponsive: bool,
+    },
     /// The VM stands still, `reason` says why (the host's disk is full).
-    Paused { epoch: u64, reason: String },
-    Stopping { epoch: u64 },
+    Paused {
+        epoch: u64,
+        reason: String,
+    },
+    Stopping {
+        epoch: u64,
+    },
     /// No VM; the disk is here.
-    Stopped { epoch: u64 },
+    Stopped {
+        epoch: u64,
+    },
     /// The VM ended by itself or did not start; the disk is here.
-    Failed { epoch: u64, failure: StartFailure },
+    Failed {
+        epoch: u64,
+        failure: StartFailure,
+    },
 }
 
 /// How far the repository of a running workspace is.
@@ -147,7 +170,9 @@ pub enum CloneState {
     /// None asked for, or there since an earlier start.
     Ready,
     Running,
-    Failed { failure: StartFailure },
+    Failed {
+        failure: StartFailure,
+    },
 }
 
 /// Why a step did not succeed.
@@ -196,8 +221,16 @@ pub enum HostEventKind {
     /// A step of the start begins. Names are stable: see [`STEPS`].
     StepStarted { step: String },
     /// `percent` 0–100 where known.
-    StepProgress { step: String, detail: String, percent: Option<u8> },
-    StepFinished { step: String, took_ms: u64, failure: Option<StartFailure> },
+    StepProgress {
+        step: String,
+        detail: String,
+        percent: Option<u8>,
+    },
+    StepFinished {
+        step: String,
+        took_ms: u64,
+        failure: Option<StartFailure>,
+    },
     /// The workspace is gone from this host.
     Deleted,
 }

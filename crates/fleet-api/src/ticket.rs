@@ -66,14 +66,22 @@ impl TicketKey {
     pub fn sign(&self, ticket: &Ticket) -> String {
         let claims = serde_json::to_vec(ticket).expect("a ticket has only plain fields");
         let signature = hmac::sign(&self.0, &claims);
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(claims), URL_SAFE_NO_PAD.encode(signature))
+        format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(claims),
+            URL_SAFE_NO_PAD.encode(signature)
+        )
     }
 
     /// The ticket, if it was signed here and has not expired at `now_ms`. Its door, workspace and session
     /// are the caller's to check.
     pub fn verify(&self, text: &str, now_ms: u64) -> Result<Ticket, TicketError> {
         let (claims, signature) = text.split_once('.').ok_or(TicketError::Malformed)?;
-        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| TicketError::Malformed);
+        let decode = |part| {
+            URL_SAFE_NO_PAD
+                .decode(part)
+                .map_err(|_| TicketError::Malformed)
+        };
         let (claims, signature) = (decode(claims)?, decode(signature)?);
         hmac::verify(&self.0, &claims, &signature).map_err(|_| TicketError::Signature)?;
         let ticket: Ticket = serde_json::from_slice(&claims).map_err(|_| TicketError::Malformed)?;
@@ -112,7 +120,10 @@ mod tests {
     fn no_changed_byte_and_no_other_key_is_accepted() {
         let key = TicketKey::new(&[1; 32]);
         let text = key.sign(&ticket());
-        assert_eq!(TicketKey::new(&[2; 32]).verify(&text, 0), Err(TicketError::Signature));
+        assert_eq!(
+            TicketKey::new(&[2; 32]).verify(&text, 0),
+            Err(TicketError::Signature)
+        );
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };

@@ -25,19 +25,37 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), sign_in_url: None }
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            sign_in_url: None,
+        }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is no such thing",
+            detail,
+        )
     }
 
     pub fn unknown_workspace(name: &str) -> Self {
-        Self::not_found(format!("There is no workspace {name:?} that you may enter."))
+        Self::not_found(format!(
+            "There is no workspace {name:?} that you may enter."
+        ))
     }
 
     pub fn sign_in(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "not-signed-in", "Sign in first", detail)
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "not-signed-in",
+            "Sign in first",
+            detail,
+        )
     }
 
     pub fn refused(detail: impl Into<String>) -> Self {
@@ -50,11 +68,20 @@ impl Problem {
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-request",
+            "The request is not valid",
+            detail,
+        )
     }
 
     pub fn not_running(state: &str, detail: &str) -> Self {
-        let why = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        let why = if detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {detail}")
+        };
         Self::new(
             StatusCode::CONFLICT,
             "wrong-state",
@@ -76,7 +103,10 @@ impl Problem {
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -86,7 +116,13 @@ impl Problem {
         if !wants_page(method, headers) {
             return self.json();
         }
-        Page { status: self.status, title: self.title, text: &self.detail, ..Page::default() }.render()
+        Page {
+            status: self.status,
+            title: self.title,
+            text: &self.detail,
+            ..Page::default()
+        }
+        .render()
     }
 }
 
@@ -102,7 +138,9 @@ pub fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.contains("text/html"));
-    let mode = headers.get("sec-fetch-mode").and_then(|value| value.to_str().ok());
+    let mode = headers
+        .get("sec-fetch-mode")
+        .and_then(|value| value.to_str().ok());
     (method == Method::GET || method == Method::HEAD)
         && accepts
         && mode.is_none_or(|mode| mode == "navigate")
@@ -122,7 +160,13 @@ pub struct Page<'a> {
 
 impl Default for Page<'_> {
     fn default() -> Self {
-        Self { status: StatusCode::OK, title: "Roost", text: "", link: None, retry: None }
+        Self {
+            status: StatusCode::OK,
+            title: "Roost",
+            text: "",
+            link: None,
+            retry: None,
+        }
     }
 }
 
@@ -182,5 +226,8 @@ pub fn redirect(target: &str) -> Response {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

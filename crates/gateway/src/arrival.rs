@@ -45,14 +45,20 @@ impl FromStr for TrustedProxy {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(most);
-        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
+        if bits > most {
+            Err(wrong())
+        } else {
+            Ok(Self { address, bits })
+        }
     }
 }
 
 impl TrustedProxy {
     pub fn contains(&self, peer: IpAddr) -> bool {
         let shifted = |value: u128, width: u8| {
-            value.checked_shr(u32::from(width - self.bits)).unwrap_or_default()
+            value
+                .checked_shr(u32::from(width - self.bits))
+                .unwrap_or_default()
         };
         match (self.address, peer.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(peer)) => {
@@ -98,7 +104,11 @@ pub fn note(
     };
     let arrival = Arrival {
         site: classify(host, domain),
-        origins: Origins { scheme, domain: domain.clone(), port: port.filter(|port| *port != own) },
+        origins: Origins {
+            scheme,
+            domain: domain.clone(),
+            port: port.filter(|port| *port != own),
+        },
         client,
         trace: crate::tickets::nonce().into(),
     };
@@ -107,7 +117,12 @@ pub fn note(
 }
 
 fn rewrite(headers: &mut HeaderMap, arrival: &Arrival, authority: &str) {
-    for name in ["forwarded", "x-forwarded-port", "x-forwarded-server", "x-real-ip"] {
+    for name in [
+        "forwarded",
+        "x-forwarded-port",
+        "x-forwarded-server",
+        "x-real-ip",
+    ] {
         headers.remove(name);
     }
     for (name, text) in [
@@ -136,7 +151,12 @@ fn first(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// The address that the trusted proxy itself has seen: what stands before it is a claim of the client's.
 fn last_address(headers: &HeaderMap) -> Option<IpAddr> {
-    let value = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    let value = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .next_back()?
+        .to_str()
+        .ok()?;
     value.rsplit(',').next()?.trim().parse().ok()
 }
 
@@ -149,7 +169,9 @@ mod tests {
         let mut request = Request::new(Body::empty());
         for (name, value) in headers {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
-            request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+            request
+                .headers_mut()
+                .append(name, HeaderValue::from_str(value).unwrap());
         }
         let proxies: Vec<_> = proxies.iter().map(|text| text.parse().unwrap()).collect();
         let peer = "10.1.2.3:5555".parse().unwrap();

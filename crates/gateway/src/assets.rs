@@ -32,7 +32,10 @@ impl Assets {
 
     /// A file below `/assets/`: its name changes with its content, so a browser keeps it for ever.
     pub async fn asset(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-        let Some(found) = self.find(path.trim_start_matches('/'), accepts_brotli(headers)).await else {
+        let Some(found) = self
+            .find(path.trim_start_matches('/'), accepts_brotli(headers))
+            .await
+        else {
             return missing(path);
         };
         let mut response = file(method, path, found);
@@ -42,8 +45,14 @@ impl Assets {
             HeaderValue::from_static("public, max-age=31536000, immutable"),
         );
         // Frames and workers of sibling origins of ours load these as well; there is nothing private in them.
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        );
+        headers.insert(
+            "cross-origin-resource-policy",
+            HeaderValue::from_static("cross-origin"),
+        );
         response
     }
 
@@ -55,7 +64,11 @@ impl Assets {
         let same = headers
             .get(header::IF_NONE_MATCH)
             .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(',').any(|one| one.trim().trim_start_matches("W/") == tag));
+            .is_some_and(|value| {
+                value
+                    .split(',')
+                    .any(|one| one.trim().trim_start_matches("W/") == tag)
+            });
         let mut response = if same {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -65,7 +78,10 @@ impl Assets {
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits"));
+        headers.insert(
+            header::ETAG,
+            HeaderValue::from_str(&tag).expect("hexadecimal digits"),
+        );
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         Some(response)
     }
@@ -75,14 +91,23 @@ impl Assets {
             return None;
         }
         if brotli && let Some(bytes) = self.read(&format!("{name}.br")).await {
-            return Some(Found { bytes, brotli: true });
+            return Some(Found {
+                bytes,
+                brotli: true,
+            });
         }
-        self.read(name).await.map(|bytes| Found { bytes, brotli: false })
+        self.read(name).await.map(|bytes| Found {
+            bytes,
+            brotli: false,
+        })
     }
 
     async fn read(&self, name: &str) -> Option<Cow<'static, [u8]>> {
         match &self.folder {
-            Some(folder) => tokio::fs::read(folder.join(name)).await.ok().map(Cow::Owned),
+            Some(folder) => tokio::fs::read(folder.join(name))
+                .await
+                .ok()
+                .map(Cow::Owned),
             None => Embedded::get(name).map(|file| file.data),
         }
     }
@@ -90,7 +115,10 @@ impl Assets {
 
 /// Only names within the folder.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+    !name.is_empty()
+        && Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn accepts_brotli(headers: &HeaderMap) -> bool {
@@ -104,7 +132,11 @@ fn accepts_brotli(headers: &HeaderMap) -> bool {
 
 fn file(method: &Method, name: &str, found: Found) -> Response {
     let kind = mime_guess::from_path(name).first_or_octet_stream();
-    let kind = if kind.type_() == "text" { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+    let kind = if kind.type_() == "text" {
+        format!("{kind}; charset=utf-8")
+    } else {
+        kind.to_string()
+    };
     let length = found.bytes.len();
     let body = match found.bytes {
         _ if method == Method::HEAD => Body::empty(),

@@ -21,7 +21,13 @@ pub fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item =
 pub fn hide_ours(headers: &mut HeaderMap) {
     let others: Vec<String> = pairs(headers)
         .filter(|(key, _)| !bare(key).starts_with(OURS))
-        .map(|(key, value)| if key.is_empty() { value.into() } else { format!("{key}={value}") })
+        .map(|(key, value)| {
+            if key.is_empty() {
+                value.into()
+            } else {
+                format!("{key}={value}")
+            }
+        })
         .collect();
     let any = headers.remove(header::COOKIE).is_some();
     if any
@@ -88,7 +94,9 @@ fn cookie(text: String) -> HeaderValue {
 }
 
 fn bare(key: &str) -> &str {
-    key.strip_prefix("__Host-").or_else(|| key.strip_prefix("__Secure-")).unwrap_or(key)
+    key.strip_prefix("__Host-")
+        .or_else(|| key.strip_prefix("__Secure-"))
+        .unwrap_or(key)
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
@@ -117,13 +125,19 @@ mod tests {
     #[test]
     fn all_values_of_a_name_are_found() {
         let headers = headers(&["roost_preview=planted; a=1", "__Host-roost_preview=real"]);
-        assert_eq!(values(&headers, PREVIEW).collect::<Vec<_>>(), ["planted", "real"]);
+        assert_eq!(
+            values(&headers, PREVIEW).collect::<Vec<_>>(),
+            ["planted", "real"]
+        );
         assert_eq!(values(&headers, WORKBENCH).count(), 0);
     }
 
     #[test]
     fn a_guest_sees_its_own_cookies_only() {
-        let mut seen = headers(&["a=1; roost_preview=t; b=x=y", "__Host-roost_preview=t; plain"]);
+        let mut seen = headers(&[
+            "a=1; roost_preview=t; b=x=y",
+            "__Host-roost_preview=t; plain",
+        ]);
         hide_ours(&mut seen);
         assert_eq!(seen[header::COOKIE], "a=1; b=x=y; plain");
         let mut none = headers(&["roost_preview=t; __Secure-roost_preview_cross=t"]);
@@ -134,7 +148,12 @@ mod tests {
     #[test]
     fn a_guest_sets_its_own_cookies_only() {
         let mut answer = HeaderMap::new();
-        for value in ["a=1; Path=/", " roost_preview=x", "__Host-roost_session=y; Secure", "b=roost_"] {
+        for value in [
+            "a=1; Path=/",
+            " roost_preview=x",
+            "__Host-roost_session=y; Secure",
+            "b=roost_",
+        ] {
             answer.append(header::SET_COOKIE, HeaderValue::from_str(value).unwrap());
         }
         refuse_ours(&mut answer);

@@ -39,11 +39,18 @@ pub struct Guest {
 
 /// A WebSocket with our bounds.
 pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE)
+    upgrade
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
 }
 
 /// Answers the handshake and carries the session in a task of its own.
-pub fn serve(gateway: Arc<Gateway>, upgrade: WebSocketUpgrade, guest: Guest, class: Class) -> Response {
+pub fn serve(
+    gateway: Arc<Gateway>,
+    upgrade: WebSocketUpgrade,
+    guest: Guest,
+    class: Class,
+) -> Response {
     let span = tracing::Span::current();
     upgrade.on_upgrade(move |socket| {
         tracing::Instrument::instrument(run(gateway, socket, guest, class), span)
@@ -55,21 +62,25 @@ async fn run(gateway: Arc<Gateway>, socket: WebSocket, guest: Guest, class: Clas
         let close = Close::new(Close::BUSY, "too many sessions are open in this workspace");
         return refuse(socket, &close).await;
     };
-    let stream = GuestStream::Session { bulk: class == Class::Bulk, role: guest.role };
+    let stream = GuestStream::Session {
+        bulk: class == Class::Bulk,
+        role: guest.role,
+    };
     let connected = match connect(&guest.route, stream).await {
         Ok(connected) => connected,
         Err(error) => return refuse(socket, &close_for(&guest.route, &error)).await,
     };
-    let watcher = Watch { gateway: gateway.clone(), guest, touched: None };
+    let watcher = Watch {
+        gateway: gateway.clone(),
+        guest,
+        touched: None,
+    };
     let close = pipe(socket, framed(connected), watcher, gateway.patience).await;
     tracing::debug!(code = close.code, reason = close.reason, "session ended");
 }
 
 /// A stream to the guest of this workspace.
-pub async fn connect(
-    route: &Route,
-    stream: GuestStream,
-) -> Result<Box<dyn ByteStream>, HostError> {
+pub async fn connect(route: &Route, stream: GuestStream) -> Result<Box<dyn ByteStream>, HostError> {
     match &route.host {
         Some(host) => host.connect(&route.workspace, stream).await,
         None => Err(HostError::NotRunning),
@@ -88,7 +99,11 @@ fn close_for(route: &Route, error: &HostError) -> Close {
 }
 
 fn not_running(route: &Route) -> Close {
-    let detail = if route.detail.is_empty() { String::new() } else { format!(": {}", route.detail) };
+    let detail = if route.detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", route.detail)
+    };
     Close::new(Close::NOT_RUNNING, format!("{}{detail}", route.state))
 }
 
@@ -107,12 +122,21 @@ impl Watcher for Watch {
     }
 
     async fn must_end(&mut self) -> Option<Close> {
-        let valid = self.gateway.tickets.session_is_valid(&self.guest.session).await;
+        let valid = self
+            .gateway
+            .tickets
+            .session_is_valid(&self.guest.session)
+            .await;
         (!valid).then(|| Close::new(Close::SIGN_IN, "the sign-in has ended"))
     }
 
     async fn guest_ended(&mut self) -> Close {
-        match self.gateway.directory.route(self.guest.route.workspace.as_str()).await {
+        match self
+            .gateway
+            .directory
+            .route(self.guest.route.workspace.as_str())
+            .await
+        {
             None => Close::new(Close::UNKNOWN_WORKSPACE, "the workspace was deleted"),
             Some(route) if route.state != "running" => not_running(&route),
             Some(_) => Close::new(Close::FAILED, "the workspace closed the session"),
@@ -139,7 +163,10 @@ impl Crowd {
             return None;
         }
         *count += 1;
-        Some(Place { crowd: self.clone(), workspace: workspace.clone() })
+        Some(Place {
+            crowd: self.clone(),
+            workspace: workspace.clone(),
+        })
     }
 }
 

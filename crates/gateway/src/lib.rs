@@ -115,5 +115,8 @@ impl Gateway {
 
 /// Facts that [`server`] has put into every request.
 fn arrival(request: &Request) -> &Arrival {
-    request.extensions().get::<Arrival>().expect("the server notes the arrival of every request")
+    request
+        .extensions()
+        .get::<Arrival>()
+        .expect("the server notes the arrival of every request")
 }

@@ -88,8 +88,15 @@ async fn listen(
         by_listener: true,
         origins: origins.clone(),
     };
-    let serving = tokio::spawn(crate::server::listen_for_preview(gateway.clone(), listener, target));
-    let open = Open { address, _serving: AbortOnDropHandle::new(serving) };
+    let serving = tokio::spawn(crate::server::listen_for_preview(
+        gateway.clone(),
+        listener,
+        target,
+    ));
+    let open = Open {
+        address,
+        _serving: AbortOnDropHandle::new(serving),
+    };
     gateway.listeners.add(workspace, port, open)
 }
 
@@ -102,7 +109,9 @@ fn own_address(workspace: &WorkspaceId) -> Ipv4Addr {
 
 impl Listeners {
     fn find(&self, workspace: &WorkspaceId, port: u16) -> Option<SocketAddr> {
-        self.lock().get(&(workspace.clone(), port)).map(|open| open.address)
+        self.lock()
+            .get(&(workspace.clone(), port))
+            .map(|open| open.address)
     }
 
     /// Keeps the first when two were opened at once.

@@ -21,14 +21,27 @@ pub fn router(gateway: Arc<Gateway>, control: Router) -> Router {
         .with_state((gateway, control))
 }
 
-async fn rest(State((gateway, control)): State<(Arc<Gateway>, Router)>, request: Request) -> Response {
+async fn rest(
+    State((gateway, control)): State<(Arc<Gateway>, Router)>,
+    request: Request,
+) -> Response {
     let path = request.uri().path();
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let first = path
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
     if CONTROL.contains(&first) {
-        return control.oneshot(request).await.unwrap_or_else(|never| match never {});
+        return control
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {});
     }
     if first == "assets" {
-        return gateway.assets.asset(request.method(), path, request.headers()).await;
+        return gateway
+            .assets
+            .asset(request.method(), path, request.headers())
+            .await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Problem::not_found(format!("There is nothing at {path}.")).into_response();
@@ -45,7 +58,11 @@ async fn page(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMa
         return file;
     }
     // The dashboard's own paths have no dots; a picture or a script that is missing must not be a page.
-    if name.rsplit('/').next().is_some_and(|last| last.contains('.') && last != "workbench.html") {
+    if name
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains('.') && last != "workbench.html")
+    {
         return Problem::not_found(format!("There is nothing at {path}.")).json();
     }
     match gateway.assets.page(method, "index.html", headers).await {

@@ -83,12 +83,18 @@ impl Origins {
 
     /// The workbench's WebSocket origin, for its content security policy.
     pub fn workbench_socket(&self) -> String {
-        format!("{}{}", self.scheme.websocket(), &self.workbench()[self.scheme.as_str().len()..])
+        format!(
+            "{}{}",
+            self.scheme.websocket(),
+            &self.workbench()[self.scheme.as_str().len()..]
+        )
     }
 
     /// Whether the text of an `Origin` header names a preview of this workspace.
     pub fn is_preview_of(&self, origin: &str, workspace: &str) -> bool {
-        let Some((scheme, authority)) = origin.split_once("://") else { return false };
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
         let (host, port) = split_authority(authority);
         scheme == self.scheme.as_str()
             && port == self.port
@@ -115,14 +121,20 @@ pub fn classify(host: &str, domain: &str) -> Site {
     if host == domain {
         return Site::Main;
     }
-    if let Some(label) = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.')) {
+    if let Some(label) = host
+        .strip_suffix(domain)
+        .and_then(|rest| rest.strip_suffix('.'))
+    {
         return match label {
             "code" => Site::Workbench,
             "webview" => Site::Webview,
             _ => preview(label).unwrap_or(Site::Foreign),
         };
     }
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
         return Site::Alias;
     }
@@ -137,7 +149,10 @@ fn preview(label: &str) -> Option<Site> {
         return None;
     }
     WorkspaceName::parse(workspace).ok()?;
-    Some(Site::Preview { port, workspace: workspace.into() })
+    Some(Site::Preview {
+        port,
+        workspace: workspace.into(),
+    })
 }
 
 /// Host and port of a `Host` header or of a URL's authority. A port that is no number is dropped.
@@ -154,7 +169,11 @@ mod tests {
     use super::*;
 
     fn origins() -> Origins {
-        Origins { scheme: Scheme::Http, domain: "localhost".into(), port: Some(7070) }
+        Origins {
+            scheme: Scheme::Http,
+            domain: "localhost".into(),
+            port: Some(7070),
+        }
     }
 
     #[test]
@@ -164,7 +183,13 @@ mod tests {
             ("LocalHost", Site::Main),
             ("code.localhost", Site::Workbench),
             ("webview.localhost", Site::Webview),
-            ("8000--demo.localhost", Site::Preview { port: 8000, workspace: "demo".into() }),
+            (
+                "8000--demo.localhost",
+                Site::Preview {
+                    port: 8000,
+                    workspace: "demo".into(),
+                },
+            ),
             ("127.0.0.1", Site::Alias),
             ("[::1]", Site::Alias),
             ("10.0.0.1", Site::Foreign),
@@ -181,7 +206,10 @@ mod tests {
             assert_eq!(classify(host, "localhost"), site, "{host}");
         }
         assert_eq!(classify("localhost", "roost.example"), Site::Alias);
-        assert_eq!(classify("code.roost.example", "roost.example"), Site::Workbench);
+        assert_eq!(
+            classify("code.roost.example", "roost.example"),
+            Site::Workbench
+        );
     }
 
     #[test]
@@ -190,8 +218,15 @@ mod tests {
         assert_eq!(origins.main(), "http://localhost:7070");
         assert_eq!(origins.workbench(), "http://code.localhost:7070");
         assert_eq!(origins.workbench_socket(), "ws://code.localhost:7070");
-        assert_eq!(origins.preview(80, "demo"), "http://80--demo.localhost:7070");
-        let public = Origins { scheme: Scheme::Https, domain: "roost.example".into(), port: None };
+        assert_eq!(
+            origins.preview(80, "demo"),
+            "http://80--demo.localhost:7070"
+        );
+        let public = Origins {
+            scheme: Scheme::Https,
+            domain: "roost.example".into(),
+            port: None,
+        };
         assert_eq!(public.workbench(), "https://code.roost.example");
         assert_eq!(public.workbench_socket(), "wss://code.roost.example");
     }

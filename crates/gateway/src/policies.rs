@@ -37,7 +37,11 @@ pub fn webview(headers: &mut HeaderMap, origins: &Origins) {
     set(
         headers,
         header::CONTENT_SECURITY_POLICY,
-        &format!("frame-ancestors {} {}", origins.workbench(), origins.webview()),
+        &format!(
+            "frame-ancestors {} {}",
+            origins.workbench(),
+            origins.webview()
+        ),
     );
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(headers, header::REFERRER_POLICY, "no-referrer");
@@ -50,9 +54,17 @@ fn apply(headers: &mut HeaderMap, policy: String) {
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     // Our own origin is told to ourselves, since a form's Origin header would be "null" otherwise.
     set(headers, header::REFERRER_POLICY, "same-origin");
-    set(headers, HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(
+        headers,
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
     if !headers.contains_key("cross-origin-resource-policy") {
-        set(headers, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+        set(
+            headers,
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        );
     }
 }
 

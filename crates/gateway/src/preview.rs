@@ -45,7 +45,11 @@ pub struct Target {
 impl Target {
     /// Listeners of one workspace share a host, so their cookies need names of their own.
     fn cookie(&self) -> String {
-        if self.by_listener { format!("{}_{}", cookies::PREVIEW, self.port) } else { cookies::PREVIEW.into() }
+        if self.by_listener {
+            format!("{}_{}", cookies::PREVIEW, self.port)
+        } else {
+            cookies::PREVIEW.into()
+        }
     }
 }
 
@@ -90,7 +94,10 @@ fn readable(mut answer: Response, origin: Option<HeaderValue>) -> Response {
     if let Some(origin) = origin {
         let headers = answer.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
         headers.insert(header::VARY, HeaderValue::from_static("origin"));
     }
     answer
@@ -108,18 +115,28 @@ async fn own_path(
         form_urlencoded::parse(query.as_bytes())
             .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
     };
-    let to = value("to").filter(|to| is_path(to)).unwrap_or_else(|| "/".into());
+    let to = value("to")
+        .filter(|to| is_path(to))
+        .unwrap_or_else(|| "/".into());
     match path {
         "enter" => {
-            let (from, door) =
-                (Door::PreviewEntry { port: target.port }, Door::Preview { port: target.port });
+            let (from, door) = (
+                Door::PreviewEntry { port: target.port },
+                Door::Preview { port: target.port },
+            );
             let ticket = value("ticket").unwrap_or_default();
-            match gateway.tickets.trade(&ticket, &route.workspace, from, door).await {
+            match gateway
+                .tickets
+                .trade(&ticket, &route.workspace, from, door)
+                .await
+            {
                 Ok(cookie) => {
                     let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
                     let mut response = redirect(&format!("{OWN_PATHS}entered?to={to}"));
                     let seconds = COOKIE_LIFE.as_secs();
-                    for cookie in cookies::preview(&target.origins, &target.cookie(), &cookie, seconds) {
+                    for cookie in
+                        cookies::preview(&target.origins, &target.cookie(), &cookie, seconds)
+                    {
                         response.headers_mut().append(header::SET_COOKIE, cookie);
                     }
                     response
@@ -169,7 +186,10 @@ fn sign_in(
             status: StatusCode::UNAUTHORIZED,
             title: "This preview is private",
             text: "Open it once more from the list of ports in the workbench.",
-            link: Some(("To the workbench", &format!("{}/open/{}", target.origins.main(), target.workspace))),
+            link: Some((
+                "To the workbench",
+                &format!("{}/open/{}", target.origins.main(), target.workspace),
+            )),
             ..Page::default()
         }
         .render();
@@ -202,11 +222,17 @@ fn failed(
             StatusCode::BAD_GATEWAY,
             "port-closed",
             "Nothing listens on this port",
-            format!("No program in {} listens on port {}. Start one.", route.name, target.port),
+            format!(
+                "No program in {} listens on port {}. Start one.",
+                route.name, target.port
+            ),
         ),
-        proxy::Failure::Connect(error) => {
-            (StatusCode::BAD_GATEWAY, "host-failed", "The host could not do it", error.to_string())
-        }
+        proxy::Failure::Connect(error) => (
+            StatusCode::BAD_GATEWAY,
+            "host-failed",
+            "The host could not do it",
+            error.to_string(),
+        ),
         proxy::Failure::Talk(error) => (
             StatusCode::BAD_GATEWAY,
             "no-http",
@@ -226,7 +252,14 @@ fn failed(
         status,
         title,
         text: &text,
-        link: Some((if stopped { "Open and start it" } else { "To the workbench" }, &open)),
+        link: Some((
+            if stopped {
+                "Open and start it"
+            } else {
+                "To the workbench"
+            },
+            &open,
+        )),
         retry: Some(if stopped { 5 } else { 2 }),
     }
     .render()

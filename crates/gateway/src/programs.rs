@@ -27,11 +27,17 @@ pub fn routes() -> Router<Arc<Gateway>> {
     let at = |path: &str| format!("{WORKSPACE}/{path}");
     Router::new()
         .route("/api/v1/session/{workspace}/{class}", get(session))
-        .route("/api/v1/tunnel/{workspace}/{port}", get(crate::tunnel::open))
+        .route(
+            "/api/v1/tunnel/{workspace}/{port}",
+            get(crate::tunnel::open),
+        )
         .route(&at("exec"), post(exec::start))
         .route(&at("exec/{exec}"), get(exec::attach))
         .route(&at("exec/{exec}/signal"), post(exec::signal))
-        .route(&at("files"), get(files::read).put(files::write).delete(files::remove))
+        .route(
+            &at("files"),
+            get(files::read).put(files::write).delete(files::remove),
+        )
         .route(&at("files/list"), get(files::list))
         .route(&at("archive"), get(files::archive).put(files::extract))
 }
@@ -42,9 +48,7 @@ pub async fn admit(gateway: &Gateway, headers: &HeaderMap, name: &str) -> Result
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(|| {
-            Problem::sign_in("Send an API token: \"Authorization: Bearer TOKEN\".")
-        })?;
+        .ok_or_else(|| Problem::sign_in("Send an API token: \"Authorization: Bearer TOKEN\"."))?;
     let Some(route) = gateway.directory.route(name).await else {
         // Nobody learns without signing in which names there are.
         return match gateway.directory.bearer(text).await {
@@ -52,16 +56,28 @@ pub async fn admit(gateway: &Gateway, headers: &HeaderMap, name: &str) -> Result
             None => Err(wrong_token()),
         };
     };
-    let ticket =
-        gateway.tickets.check(std::iter::once(text), &route.workspace, Door::Program).await;
+    let ticket = gateway
+        .tickets
+        .check(std::iter::once(text), &route.workspace, Door::Program)
+        .await;
     if let Ok(ticket) = ticket {
-        return Ok(Guest { route, role: ticket.role, session: ticket.session });
+        return Ok(Guest {
+            route,
+            role: ticket.role,
+            session: ticket.session,
+        });
     }
-    let Some(caller) = gateway.directory.bearer(text).await else { return Err(wrong_token()) };
+    let Some(caller) = gateway.directory.bearer(text).await else {
+        return Err(wrong_token());
+    };
     if caller.user != route.owner {
         return Err(Problem::unknown_workspace(name));
     }
-    Ok(Guest { route, role: GuestRole::Editor, session: caller.session })
+    Ok(Guest {
+        route,
+        role: GuestRole::Editor,
+        session: caller.session,
+    })
 }
 
 fn wrong_token() -> Problem {
@@ -87,5 +103,8 @@ async fn session(
 
 /// A program can read the status of a handshake, so it is told there.
 pub fn not_running(route: &Route) -> Option<Problem> {
-    route.host.is_none().then(|| Problem::not_running(&route.state, &route.detail))
+    route
+        .host
+        .is_none()
+        .then(|| Problem::not_running(&route.state, &route.detail))
 }

@@ -59,7 +59,11 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
-    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let scheme = if tls.is_some() {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
     while let Some((stream, peer)) = accept(&listener, &stop).await {
         let (doors, tls, watcher) = (doors.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
@@ -87,8 +91,12 @@ pub async fn listen_for_preview(gateway: Arc<Gateway>, listener: TcpListener, ta
     let graceful = GracefulShutdown::new();
     let host = target.origin.trim_start_matches("http://").to_owned();
     while let Some((stream, peer)) = accept(&listener, &never).await {
-        let (gateway, target, host, watcher) =
-            (gateway.clone(), target.clone(), host.clone(), graceful.watcher());
+        let (gateway, target, host, watcher) = (
+            gateway.clone(),
+            target.clone(),
+            host.clone(),
+            graceful.watcher(),
+        );
         let answer = move |request: Request<Incoming>| {
             let (gateway, target, host) = (gateway.clone(), target.clone(), host.clone());
             let mut request = request.map(Body::new);
@@ -96,7 +104,11 @@ pub async fn listen_for_preview(gateway: Arc<Gateway>, listener: TcpListener, ta
                 let mut arrived =
                     arrival::note(&mut request, peer, Scheme::Http, &gateway.domain, &[]);
                 // Another name for this address is somebody's attempt to be of the same origin.
-                if request.headers().get(header::HOST).is_none_or(|given| given != host.as_str()) {
+                if request
+                    .headers()
+                    .get(header::HOST)
+                    .is_none_or(|given| given != host.as_str())
+                {
                     return Ok::<_, Infallible>(misdirected(&format!("http://{host}")));
                 }
                 arrived.origins = target.origins.clone();
@@ -141,10 +153,17 @@ async fn connection<S, F>(
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
-    let serving =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer)).into_owned();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20));
+    let serving = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer))
+        .into_owned();
     if let Err(error) = watcher.watch(serving).await {
         tracing::debug!(%error, "connection");
     }
@@ -159,7 +178,9 @@ async fn handle(doors: Doors, mut request: Request, peer: SocketAddr, own: Schem
         method = %request.method(),
         path = request.uri().path(),
     );
-    request.extensions_mut().insert(ConnectInfo(SocketAddr::new(arrived.client, peer.port())));
+    request
+        .extensions_mut()
+        .insert(ConnectInfo(SocketAddr::new(arrived.client, peer.port())));
     request.extensions_mut().insert(arrived.clone());
     let trace = HeaderValue::from_str(&arrived.trace).expect("nonces are ASCII");
     // A task of its own: a client that goes away must not stop half-way what it has asked for.
@@ -204,7 +225,10 @@ async fn dispatch(doors: Doors, request: Request, arrived: Arrival) -> Response 
             oneshot(doors.main, request).await
         }
         Site::Alias if request.method() == Method::GET => {
-            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            let path = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |path| path.as_str());
             redirect(&format!("{}{path}", origins.main()))
         }
         Site::Alias | Site::Foreign => misdirected(&origins.main()),
@@ -212,7 +236,10 @@ async fn dispatch(doors: Doors, request: Request, arrived: Arrival) -> Response 
 }
 
 async fn oneshot(router: Router, request: Request) -> Response {
-    router.oneshot(request).await.unwrap_or_else(|never| match never {})
+    router
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|never| match never {})
 }
 
 fn misdirected(main: &str) -> Response {

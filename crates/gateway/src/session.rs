@@ -31,7 +31,10 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(20), silence: Duration::from_secs(60) }
+        Self {
+            ping: Duration::from_secs(20),
+            silence: Duration::from_secs(60),
+        }
     }
 }
 
@@ -53,7 +56,10 @@ impl Close {
     const GOING_AWAY: u16 = 1001;
 
     pub fn new(code: u16, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self {
+            code,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -98,7 +104,13 @@ pub async fn pipe(
     let (activity, mut activities) = tokio::sync::mpsc::channel(1);
     let close = {
         let up = upload(from_client, to_guest, activity, patience.silence);
-        let down = download(&mut to_client, from_guest, &mut watcher, &mut activities, patience);
+        let down = download(
+            &mut to_client,
+            from_guest,
+            &mut watcher,
+            &mut activities,
+            patience,
+        );
         tokio::select! { close = up => close, close = down => close }
     };
     let close = match close {
@@ -122,7 +134,10 @@ async fn upload<G: Messages>(
 ) -> Option<Close> {
     loop {
         let Ok(message) = timeout(silence, client.next()).await else {
-            return Some(Close::new(Close::GOING_AWAY, "nothing was heard from the client"));
+            return Some(Close::new(
+                Close::GOING_AWAY,
+                "nothing was heard from the client",
+            ));
         };
         match message {
             Some(Ok(Message::Binary(bytes))) => {
@@ -134,7 +149,10 @@ async fn upload<G: Messages>(
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Text(_))) => {
-                return Some(Close::new(Close::UNSUPPORTED, "only binary messages are spoken here"));
+                return Some(Close::new(
+                    Close::UNSUPPORTED,
+                    "only binary messages are spoken here",
+                ));
             }
             Some(Ok(Message::Close(_))) | None => {
                 // The guest reads to the end of what was sent before it sees the end.
@@ -143,7 +161,10 @@ async fn upload<G: Messages>(
             }
             Some(Err(error)) => {
                 tracing::debug!(%error, "the client's connection failed");
-                return Some(Close::new(Close::UNSUPPORTED, "the connection broke the protocol"));
+                return Some(Close::new(
+                    Close::UNSUPPORTED,
+                    "the connection broke the protocol",
+                ));
             }
         }
     }
@@ -193,6 +214,13 @@ async fn end(client: &mut SplitSink<WebSocket, Message>, close: &Close) {
     while reason.len() > 120 {
         reason.pop();
     }
-    let frame = CloseFrame { code: close.code, reason: reason.into() };
-    let _ = timeout(Duration::from_secs(2), client.send(Message::Close(Some(frame)))).await;
+    let frame = CloseFrame {
+        code: close.code,
+        reason: reason.into(),
+    };
+    let _ = timeout(
+        Duration::from_secs(2),
+        client.send(Message::Close(Some(frame))),
+    )
+    .await;
 }

@@ -39,7 +39,12 @@ pub struct Tickets {
 
 impl Tickets {
     pub fn new(key: TicketKey, directory: Arc<dyn Directory>) -> Self {
-        Self { key, directory, used: Mutex::default(), sessions: Mutex::default() }
+        Self {
+            key,
+            directory,
+            used: Mutex::default(),
+            sessions: Mutex::default(),
+        }
     }
 
     /// Takes a one-time ticket for the door `from` and gives the text of a long-lived one for `to`.
@@ -88,7 +93,9 @@ impl Tickets {
         let mut refusal = Refusal::Invalid;
         // A browser has one or two of them; more are somebody's attempt to keep us busy.
         for text in texts.take(8) {
-            let Ok(ticket) = self.key.verify(text, now) else { continue };
+            let Ok(ticket) = self.key.verify(text, now) else {
+                continue;
+            };
             if ticket.door != door || &ticket.workspace != workspace {
                 continue;
             }
@@ -132,7 +139,9 @@ impl Tickets {
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -21,7 +21,11 @@ pub enum TlsError {
     #[error("cannot read the certificate or key in {path}: {problem}")]
     File { path: PathBuf, problem: String },
     #[error("the certificate in {certificate} and the key in {key} cannot be used together")]
-    Pair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
+    Pair {
+        certificate: PathBuf,
+        key: PathBuf,
+        source: rustls::Error,
+    },
     #[error("cannot keep the local authority in {path}")]
     Authority { path: PathBuf, source: io::Error },
     #[error("cannot make a certificate")]
@@ -37,19 +41,25 @@ pub struct Acceptor(TlsAcceptor);
 impl Acceptor {
     /// With the operator's certificate chain and key, PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let file = |path: &Path, problem: String| TlsError::File { path: path.into(), problem };
+        let file = |path: &Path, problem: String| TlsError::File {
+            path: path.into(),
+            problem,
+        };
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
             .and_then(Iterator::collect)
             .map_err(|error| file(certificate, error.to_string()))?;
         if chain.is_empty() {
             return Err(file(certificate, "there is none in it".into()));
         }
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, error.to_string()))?;
-        let config = builder()?.with_single_cert(chain, secret).map_err(|source| TlsError::Pair {
-            certificate: certificate.into(),
-            key: key.into(),
-            source,
-        })?;
+        let secret =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, error.to_string()))?;
+        let config = builder()?
+            .with_single_cert(chain, secret)
+            .map_err(|source| TlsError::Pair {
+                certificate: certificate.into(),
+                key: key.into(),
+                source,
+            })?;
         Ok(Self::new(config))
     }
 
@@ -68,7 +78,8 @@ impl Acceptor {
     }
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>, TlsError> {
+fn builder()
+-> Result<rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -80,7 +91,11 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let _ = fs::remove_file(path);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

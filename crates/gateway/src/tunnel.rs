@@ -47,8 +47,13 @@ pub async fn open(
         }
         Err(error) => {
             let title = "The host could not do it";
-            return Problem::new(StatusCode::BAD_GATEWAY, "host-failed", title, error.to_string())
-                .into_response();
+            return Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "host-failed",
+                title,
+                error.to_string(),
+            )
+            .into_response();
         }
     };
     gateway.directory.touch(&guest.route.workspace);

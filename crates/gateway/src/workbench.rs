@@ -1,8 +1,8 @@
 //! The workbench's origin: one for all workspaces, each below `/w/NAME/`, with a cookie of its own.
 
 pub mod gate;
-mod settings;
 mod sessions;
+mod settings;
 mod status;
 
 use std::sync::Arc;
@@ -29,8 +29,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/w/{workspace}/status", get(status::show))
         .route("/w/{workspace}/start", post(status::start))
         .route("/w/{workspace}/stop", post(status::stop))
-        .route("/w/{workspace}/settings/{name}", get(settings::read).put(settings::save))
-        .route("/w/{workspace}/ports/{port}/listener", post(crate::listeners::open))
+        .route(
+            "/w/{workspace}/settings/{name}",
+            get(settings::read).put(settings::save),
+        )
+        .route(
+            "/w/{workspace}/ports/{port}/listener",
+            post(crate::listeners::open),
+        )
         .fallback(other)
         .with_state(gateway)
 }
@@ -62,7 +68,12 @@ async fn page(
     if let Some(ticket) = entry.entry {
         let traded = gateway
             .tickets
-            .trade(&ticket, &route.workspace, Door::WorkbenchEntry, Door::Workbench)
+            .trade(
+                &ticket,
+                &route.workspace,
+                Door::WorkbenchEntry,
+                Door::Workbench,
+            )
             .await;
         return match traded {
             Ok(cookie) => {
@@ -77,10 +88,19 @@ async fn page(
             Err(_) => sign_in(),
         };
     }
-    if gate::ticket(&gateway, request.headers(), &route).await.is_err() {
+    if gate::ticket(&gateway, request.headers(), &route)
+        .await
+        .is_err()
+    {
         return sign_in();
     }
-    file(&gateway, request.method(), "workbench.html", request.headers()).await
+    file(
+        &gateway,
+        request.method(),
+        "workbench.html",
+        request.headers(),
+    )
+    .await
 }
 
 async fn add_slash(Path(name): Path<String>) -> Response {
@@ -91,12 +111,21 @@ async fn add_slash(Path(name): Path<String>) -> Response {
 async fn other(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let path = request.uri().path();
     if path.starts_with("/assets/") {
-        return gateway.assets.asset(request.method(), path, request.headers()).await;
+        return gateway
+            .assets
+            .asset(request.method(), path, request.headers())
+            .await;
     }
     if path == "/" {
         return redirect(&format!("{}/", crate::arrival(&request).origins.main()));
     }
-    file(&gateway, request.method(), path.trim_start_matches('/'), request.headers()).await
+    file(
+        &gateway,
+        request.method(),
+        path.trim_start_matches('/'),
+        request.headers(),
+    )
+    .await
 }
 
 async fn file(gateway: &Gateway, method: &Method, name: &str, headers: &HeaderMap) -> Response {
@@ -105,16 +134,17 @@ async fn file(gateway: &Gateway, method: &Method, name: &str, headers: &HeaderMa
     } else {
         gateway.assets.page(method, name, headers).await
     };
-    page.unwrap_or_else(|| {
-        Problem::not_found(format!("There is no {name} here.")).into_response()
-    })
+    page.unwrap_or_else(|| Problem::not_found(format!("There is no {name} here.")).into_response())
 }
 
 /// The webview origin: files, and nothing that knows who asks.
 pub async fn webview(gateway: &Gateway, request: Request) -> Response {
     let path = request.uri().path();
     let mut response = if path.starts_with("/assets/") {
-        gateway.assets.asset(request.method(), path, request.headers()).await
+        gateway
+            .assets
+            .asset(request.method(), path, request.headers())
+            .await
     } else {
         Problem::not_found("There are only assets here.").json()
     };

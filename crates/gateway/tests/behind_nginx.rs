@@ -58,7 +58,11 @@ fn configuration(port: u16, upstream: u16) -> String {
 async fn nginx(world: &World) -> Nginx {
     let folder = tempfile::tempdir().unwrap();
     // Taken for a moment to learn a free number; nginx takes it over.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let file = folder.path().join("nginx.conf");
     std::fs::write(&file, configuration(port, world.address.port())).unwrap();
     let child = Command::new("nginx")
@@ -70,7 +74,11 @@ async fn nginx(world: &World) -> Nginx {
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx is among the packages that ./dev deps installs");
-    let nginx = Nginx { child, port, _folder: folder };
+    let nginx = Nginx {
+        child,
+        port,
+        _folder: folder,
+    };
     within(async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -83,7 +91,11 @@ async fn nginx(world: &World) -> Nginx {
 #[tokio::test]
 async fn sessions_previews_and_cookies_work_behind_nginx() {
     let proxies = vec!["127.0.0.1".parse().unwrap()];
-    let world = World::with(Config { proxies, ..Config::default() }).await;
+    let world = World::with(Config {
+        proxies,
+        ..Config::default()
+    })
+    .await;
     let nginx = nginx(&world).await;
     let echo = Router::new().fallback(any(|request: Request| async move {
         format!("{:?}", request.headers())
@@ -98,17 +110,36 @@ async fn sessions_previews_and_cookies_work_behind_nginx() {
     };
 
     // Under HTTPS as the browser sees it: cookies are secure, addresses have its scheme and port.
-    let entry = format!("/w/demo/?entry={}", world.ticket("demo", Door::WorkbenchEntry));
+    let entry = format!(
+        "/w/demo/?entry={}",
+        world.ticket("demo", Door::WorkbenchEntry)
+    );
     let answer = get("code.localhost", &entry).send().await.unwrap();
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-    assert!(cookie.starts_with("__Secure-roost_workbench=") && cookie.ends_with("; Secure"), "{cookie}");
+    assert!(
+        cookie.starts_with("__Secure-roost_workbench=") && cookie.ends_with("; Secure"),
+        "{cookie}"
+    );
     let answer = get("3000--demo.localhost", "/x").send().await.unwrap();
     let location = answer.headers()["location"].to_str().unwrap();
-    assert!(location.starts_with("https://localhost/preview-entry?"), "{location}");
-    let cookie = format!("__Host-roost_preview={}", world.ticket("demo", Door::Preview { port: 3000 }));
-    let answer = get("3000--demo.localhost", "/x").header("cookie", cookie).send().await.unwrap();
+    assert!(
+        location.starts_with("https://localhost/preview-entry?"),
+        "{location}"
+    );
+    let cookie = format!(
+        "__Host-roost_preview={}",
+        world.ticket("demo", Door::Preview { port: 3000 })
+    );
+    let answer = get("3000--demo.localhost", "/x")
+        .header("cookie", cookie)
+        .send()
+        .await
+        .unwrap();
     let text = answer.text().await.unwrap();
-    assert!(text.contains("\"x-forwarded-proto\": \"https\"") && !text.contains("roost_"), "{text}");
+    assert!(
+        text.contains("\"x-forwarded-proto\": \"https\"") && !text.contains("roost_"),
+        "{text}"
+    );
 
     // A session, with a message as large as the editor's uploads, which nginx limits in no other way.
     let stream = TcpStream::connect(("127.0.0.1", nginx.port)).await.unwrap();
@@ -116,14 +147,25 @@ async fn sessions_previews_and_cookies_work_behind_nginx() {
         .uri("ws://code.localhost/w/demo/session/bulk")
         .header("host", "code.localhost")
         .header("origin", "https://code.localhost")
-        .header("cookie", format!("__Secure-roost_workbench={}", world.ticket("demo", Door::Workbench)))
+        .header(
+            "cookie",
+            format!(
+                "__Secure-roost_workbench={}",
+                world.ticket("demo", Door::Workbench)
+            ),
+        )
         .header("connection", "upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", tungstenite::handshake::client::generate_key())
+        .header(
+            "sec-websocket-key",
+            tungstenite::handshake::client::generate_key(),
+        )
         .body(())
         .unwrap();
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream)
+        .await
+        .unwrap();
     let (_, mut guest) = world.guest().await;
     let mut received = vec![0; 4 + (1 << 20)];
     let (sent, read) = tokio::join!(
@@ -139,5 +181,8 @@ async fn sessions_previews_and_cookies_work_behind_nginx() {
 #[test]
 fn pings_come_well_before_nginx_gives_up() {
     let patience = gateway::session::Patience::default();
-    assert!(patience.ping * 2 < Duration::from_secs(60), "nginx closes what is silent for a minute");
+    assert!(
+        patience.ping * 2 < Duration::from_secs(60),
+        "nginx closes what is silent for a minute"
+    );
 }

@@ -17,7 +17,11 @@ const CODE: &str = "code.localhost";
 async fn open(world: &World, name: &str, port: u16) -> serde_json::Value {
     let cookie = format!("roost_workbench={}", world.ticket(name, Door::Workbench));
     let answer = world
-        .request(Method::POST, CODE, &format!("/w/{name}/ports/{port}/listener"))
+        .request(
+            Method::POST,
+            CODE,
+            &format!("/w/{name}/ports/{port}/listener"),
+        )
         .header("cookie", cookie)
         .header("origin", format!("http://{}", world.authority(CODE)))
         .header("x-roost", "1")
@@ -38,28 +42,62 @@ async fn a_listener_of_its_own_serves_a_port_to_its_owner() {
     let opened = open(&world, "demo", 3000).await;
     let address = opened["address"].as_str().unwrap();
     let get = |path: &str| world.http.get(format!("http://{address}{path}"));
-    assert_eq!(get("/").send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        get("/").send().await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
 
-    let enter = world.http.get(opened["url"].as_str().unwrap()).send().await.unwrap();
+    let enter = world
+        .http
+        .get(opened["url"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
     let cookies: Vec<_> = enter.headers().get_all("set-cookie").iter().collect();
     assert_eq!(cookies.len(), 1);
     let pair = cookies[0].to_str().unwrap().split(';').next().unwrap();
     assert!(pair.starts_with("roost_preview_3000="), "{pair}");
-    let page = get("/x").header("cookie", format!("a=1; {pair}")).send().await.unwrap();
+    let page = get("/x")
+        .header("cookie", format!("a=1; {pair}"))
+        .send()
+        .await
+        .unwrap();
     let text = page.text().await.unwrap();
-    assert!(text.starts_with("/x ") && text.contains("\"cookie\": \"a=1\""), "{text}");
+    assert!(
+        text.starts_with("/x ") && text.contains("\"cookie\": \"a=1\""),
+        "{text}"
+    );
     assert!(text.contains(&format!("\"host\": \"{address}\"")), "{text}");
 
     // Another name that leads to this address is not this origin, and a hostile page is no sibling.
-    let rebound = get("/").header("host", "evil.example").header("cookie", pair).send().await.unwrap();
+    let rebound = get("/")
+        .header("host", "evil.example")
+        .header("cookie", pair)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(rebound.status(), StatusCode::MISDIRECTED_REQUEST);
-    let hostile = get("/").header("origin", "http://evil.example").header("cookie", pair);
-    assert_eq!(hostile.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    let hostile = get("/")
+        .header("origin", "http://evil.example")
+        .header("cookie", pair);
+    assert_eq!(
+        hostile.send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
 
     // The same again for the same port; another host for another workspace, so that cookies stay apart.
-    assert_eq!(open(&world, "demo", 3000).await["address"], opened["address"]);
+    assert_eq!(
+        open(&world, "demo", 3000).await["address"],
+        opened["address"]
+    );
     let host = |value: &serde_json::Value| {
-        value["address"].as_str().unwrap().split(':').next().unwrap().to_owned()
+        value["address"]
+            .as_str()
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap()
+            .to_owned()
     };
     let second = open(&world, "demo", 3001).await;
     let other = open(&world, "other", 3000).await;
@@ -73,7 +111,12 @@ async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
     let world = World::new().await;
     // Answers only when everything has come, as some protocols do.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world.host.ports.lock().unwrap().insert(5432, listener.local_addr().unwrap());
+    world
+        .host
+        .ports
+        .lock()
+        .unwrap()
+        .insert(5432, listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut all = Vec::new();
@@ -82,8 +125,10 @@ async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
         stream.write_all(&all).await.unwrap();
     });
     let token = [("authorization", "Bearer token-of-ada")];
-    let mut socket =
-        world.web_socket("localhost", "/api/v1/tunnel/demo/5432", &token).await.unwrap();
+    let mut socket = world
+        .web_socket("localhost", "/api/v1/tunnel/demo/5432", &token)
+        .await
+        .unwrap();
     socket.send(Message::binary(vec![1, 2])).await.unwrap();
     socket.send(Message::binary(vec![3])).await.unwrap();
     socket.send(Message::binary(vec![])).await.unwrap();
@@ -110,9 +155,18 @@ async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
             }
         }
     };
-    assert_eq!(refused("/api/v1/tunnel/demo/1", "Bearer token-of-ada").await, 502);
-    assert_eq!(refused("/api/v1/tunnel/demo/5432", "Bearer token-of-bob").await, 404);
+    assert_eq!(
+        refused("/api/v1/tunnel/demo/1", "Bearer token-of-ada").await,
+        502
+    );
+    assert_eq!(
+        refused("/api/v1/tunnel/demo/5432", "Bearer token-of-bob").await,
+        404
+    );
     assert_eq!(refused("/api/v1/tunnel/demo/5432", "Bearer x").await, 401);
     *world.host.running.lock().unwrap() = false;
-    assert_eq!(refused("/api/v1/tunnel/demo/5432", "Bearer token-of-ada").await, 409);
+    assert_eq!(
+        refused("/api/v1/tunnel/demo/5432", "Bearer token-of-ada").await,
+        409
+    );
 }

@@ -18,7 +18,11 @@ async fn serve(acceptor: Acceptor) -> u16 {
     let directory = Arc::new(world::FakeDirectory::default());
     let gateway = Gateway::new(Config::default(), directory, TicketKey::new(&[1; 32]));
     let control = Router::new().fallback(|request: axum::extract::Request| async move {
-        format!("{:?} {:?}", request.version(), request.headers()["x-forwarded-proto"])
+        format!(
+            "{:?} {:?}",
+            request.version(),
+            request.headers()["x-forwarded-proto"]
+        )
     });
     tokio::spawn(gateway.serve(control, listener, Some(acceptor), CancellationToken::new()));
     port
@@ -47,21 +51,49 @@ async fn the_local_authority_signs_for_every_origin_and_nothing_else() {
     let client = client(&certificate);
     let port = serve(Acceptor::from_resolver(Arc::new(authority)).unwrap()).await;
 
-    let answer = client.get(format!("https://localhost:{port}/api/v1/x")).send().await.unwrap();
+    let answer = client
+        .get(format!("https://localhost:{port}/api/v1/x"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.text().await.unwrap(), "HTTP/2.0 \"https\"");
-    let editor = client.get(format!("https://code.localhost:{port}/w/x/status")).send().await.unwrap();
+    let editor = client
+        .get(format!("https://code.localhost:{port}/w/x/status"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(editor.status(), 404);
     let preview = format!("https://3000--demo.localhost:{port}/");
     assert_eq!(client.get(preview).send().await.unwrap().status(), 404);
-    let address = client.get(format!("https://127.0.0.1:{port}/")).send().await.unwrap();
-    assert_eq!(address.headers()["location"], format!("https://localhost:{port}/").as_str());
-    assert!(client.get(format!("https://other.example:{port}/")).send().await.is_err());
+    let address = client
+        .get(format!("https://127.0.0.1:{port}/"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        address.headers()["location"],
+        format!("https://localhost:{port}/").as_str()
+    );
+    assert!(
+        client
+            .get(format!("https://other.example:{port}/"))
+            .send()
+            .await
+            .is_err()
+    );
 
     // The same authority after a restart: what trusts it goes on trusting.
     let again = Authority::open(folder.path(), "localhost").unwrap();
-    assert_eq!(std::fs::read(certificate_path(folder.path())).unwrap(), certificate);
+    assert_eq!(
+        std::fs::read(certificate_path(folder.path())).unwrap(),
+        certificate
+    );
     let port = serve(Acceptor::from_resolver(Arc::new(again)).unwrap()).await;
-    let answer = client.get(format!("https://localhost:{port}/api/v1/x")).send().await.unwrap();
+    let answer = client
+        .get(format!("https://localhost:{port}/api/v1/x"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
 }
 
@@ -72,13 +104,21 @@ async fn an_operators_certificate_is_used_and_a_wrong_one_is_explained() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    std::fs::write(path("other.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    std::fs::write(
+        path("other.pem"),
+        rcgen::KeyPair::generate().unwrap().serialize_pem(),
+    )
+    .unwrap();
     std::fs::write(path("empty.pem"), "").unwrap();
 
     let acceptor = Acceptor::from_files(&path("cert.pem"), &path("key.pem")).unwrap();
     let port = serve(acceptor).await;
     let client = client(made.cert.pem().as_bytes());
-    let answer = client.get(format!("https://localhost:{port}/api/v1/x")).send().await.unwrap();
+    let answer = client
+        .get(format!("https://localhost:{port}/api/v1/x"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
 
     for (certificate, key, named) in [

@@ -25,7 +25,9 @@ async fn echoing(world: &World) {
         let text = format!("{} {:?}", request.uri(), request.headers());
         let mut response = text.into_response();
         for cookie in ["roost_preview=planted", "app=1"] {
-            response.headers_mut().append("set-cookie", cookie.parse().unwrap());
+            response
+                .headers_mut()
+                .append("set-cookie", cookie.parse().unwrap());
         }
         response
     }));
@@ -33,14 +35,21 @@ async fn echoing(world: &World) {
 }
 
 fn cookie(world: &World) -> String {
-    format!("roost_preview={}", world.ticket("demo", Door::Preview { port: 3000 }))
+    format!(
+        "roost_preview={}",
+        world.ticket("demo", Door::Preview { port: 3000 })
+    )
 }
 
 #[tokio::test]
 async fn a_link_signs_in_by_redirects_and_the_ticket_works_once() {
     let world = World::new().await;
     echoing(&world).await;
-    let answer = world.navigate(HOST, "/page?x=1&y=a%26b").send().await.unwrap();
+    let answer = world
+        .navigate(HOST, "/page?x=1&y=a%26b")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 303);
     let expected = format!(
         "http://{}/preview-entry?workspace=demo&port=3000&to=%2Fpage%3Fx%3D1%26y%3Da%2526b",
@@ -55,30 +64,59 @@ async fn a_link_signs_in_by_redirects_and_the_ticket_works_once() {
     let cookies: Vec<_> = answer.headers().get_all("set-cookie").iter().collect();
     assert_eq!(cookies.len(), 2);
     let (lax, cross) = (cookies[0].to_str().unwrap(), cookies[1].to_str().unwrap());
-    assert!(lax.contains("; HttpOnly; SameSite=Lax") && !lax.contains("Domain"), "{lax}");
-    assert!(cross.ends_with("; HttpOnly; SameSite=None; Secure"), "{cross}");
+    assert!(
+        lax.contains("; HttpOnly; SameSite=Lax") && !lax.contains("Domain"),
+        "{lax}"
+    );
+    assert!(
+        cross.ends_with("; HttpOnly; SameSite=None; Secure"),
+        "{cross}"
+    );
     let entered = answer.headers()["location"].to_str().unwrap().to_owned();
     let pair = lax.split(';').next().unwrap();
-    let answer = world.navigate(HOST, &entered).header("cookie", pair).send().await.unwrap();
+    let answer = world
+        .navigate(HOST, &entered)
+        .header("cookie", pair)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.headers()["location"], "/page?x=1");
-    let answer = world.navigate(HOST, "/page?x=1").header("cookie", pair).send().await.unwrap();
+    let answer = world
+        .navigate(HOST, "/page?x=1")
+        .header("cookie", pair)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let answer = world.navigate(HOST, &entered).send().await.unwrap();
     assert_eq!(answer.status(), 403, "a browser without cookies is told so");
 
     let again = world.navigate(HOST, &enter).send().await.unwrap();
     assert_eq!(again.headers()["location"], "/page?x=1");
-    assert!(again.headers().get("set-cookie").is_none(), "a used ticket gave a cookie");
+    assert!(
+        again.headers().get("set-cookie").is_none(),
+        "a used ticket gave a cookie"
+    );
 }
 
 #[tokio::test]
 async fn entry_redirects_lead_nowhere_else() {
     let world = World::new().await;
-    for to in ["https://evil.example/", "//evil.example", "/\\evil.example", "evil", "/a%0d%0ab"] {
+    for to in [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "evil",
+        "/a%0d%0ab",
+    ] {
         let ticket = world.ticket("demo", Door::PreviewEntry { port: 3000 });
         let path = format!("/.roost/enter?ticket={ticket}&to={to}");
         let answer = world.navigate(HOST, &path).send().await.unwrap();
-        assert_eq!(answer.headers()["location"], "/.roost/entered?to=%2F", "{to}");
+        assert_eq!(
+            answer.headers()["location"],
+            "/.roost/entered?to=%2F",
+            "{to}"
+        );
     }
 }
 
@@ -91,25 +129,46 @@ async fn tickets_open_their_own_preview_only() {
         world.ticket("other", Door::Preview { port: 3000 }),
         world.ticket("demo", Door::Workbench),
         world.ticket("demo", Door::PreviewEntry { port: 3000 }),
-        world.ticket_with("demo", Door::Preview { port: 3000 }, |ticket| ticket.expires_ms = 1),
+        world.ticket_with("demo", Door::Preview { port: 3000 }, |ticket| {
+            ticket.expires_ms = 1
+        }),
         world.ticket_with("demo", Door::Preview { port: 3000 }, |ticket| {
             ticket.user = model::UserId::new("bob");
         }),
     ] {
         let cookie = format!("roost_preview={ticket}");
-        let answer = world.get(HOST, "/").header("cookie", cookie).send().await.unwrap();
+        let answer = world
+            .get(HOST, "/")
+            .header("cookie", cookie)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401);
     }
     let good = cookie(&world);
     let planted = format!("roost_preview=garbage; {good}");
-    let answer = world.get(HOST, "/").header("cookie", planted).send().await.unwrap();
+    let answer = world
+        .get(HOST, "/")
+        .header("cookie", planted)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200, "a planted cookie shut the owner out");
-    world.directory.signed_out.lock().unwrap().insert("gone".into());
+    world
+        .directory
+        .signed_out
+        .lock()
+        .unwrap()
+        .insert("gone".into());
     let gone = world.ticket_with("demo", Door::Preview { port: 3000 }, |ticket| {
         ticket.session = "gone".into();
     });
-    let answer =
-        world.get(HOST, "/").header("cookie", format!("roost_preview={gone}")).send().await.unwrap();
+    let answer = world
+        .get(HOST, "/")
+        .header("cookie", format!("roost_preview={gone}"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 401);
 }
 
@@ -119,19 +178,30 @@ async fn the_guest_sees_the_request_without_our_cookies() {
     echoing(&world).await;
     let answer = world
         .get(HOST, "/a/b?c=d")
-        .header("cookie", format!("mine=1; {}; roost_preview_cross=x", cookie(&world)))
+        .header(
+            "cookie",
+            format!("mine=1; {}; roost_preview_cross=x", cookie(&world)),
+        )
         .header("connection", "keep-alive, x-hop")
         .header("x-hop", "secret")
         .header("x-forwarded-for", "6.6.6.6")
         .send()
         .await
         .unwrap();
-    let cookies: Vec<_> = answer.headers().get_all("set-cookie").iter().cloned().collect();
+    let cookies: Vec<_> = answer
+        .headers()
+        .get_all("set-cookie")
+        .iter()
+        .cloned()
+        .collect();
     assert_eq!(cookies, ["app=1"], "a guest set a cookie of ours");
     let text = answer.text().await.unwrap();
     assert!(text.starts_with("/a/b?c=d "), "{text}");
     assert!(text.contains("\"cookie\": \"mine=1\""), "{text}");
-    assert!(!text.contains("roost_") && !text.contains("x-hop") && !text.contains("6.6.6.6"), "{text}");
+    assert!(
+        !text.contains("roost_") && !text.contains("x-hop") && !text.contains("6.6.6.6"),
+        "{text}"
+    );
     let host = world.authority(HOST);
     for header in [
         format!("\"host\": \"{host}\""),
@@ -159,7 +229,13 @@ async fn hostile_pages_get_nothing() {
         "null".into(),
     ];
     for origin in &hostile {
-        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        for method in [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+        ] {
             let answer = world
                 .request(method, HOST, "/")
                 .header("cookie", cookie(&world))
@@ -172,7 +248,10 @@ async fn hostile_pages_get_nothing() {
         }
         let cookie = cookie(&world);
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
-        assert!(world.web_socket(HOST, "/", &headers).await.is_err(), "{origin}");
+        assert!(
+            world.web_socket(HOST, "/", &headers).await.is_err(),
+            "{origin}"
+        );
     }
     // A frame, a picture, a form without an Origin.
     for (method, mode, dest) in [
@@ -202,7 +281,10 @@ async fn siblings_ask_with_credentials_after_a_preflight_without() {
     let router = Router::new().route(
         "/api",
         post(|body: String| async move { format!("got {body}") }).options(move || async move {
-            [("access-control-allow-origin", allowed), ("access-control-allow-methods", "POST".into())]
+            [
+                ("access-control-allow-origin", allowed),
+                ("access-control-allow-methods", "POST".into()),
+            ]
         }),
     );
     app(&world, 3000, router).await;
@@ -214,7 +296,10 @@ async fn siblings_ask_with_credentials_after_a_preflight_without() {
         .await
         .unwrap();
     assert_eq!(preflight.status(), 200);
-    assert_eq!(preflight.headers()["access-control-allow-origin"], origin.as_str());
+    assert_eq!(
+        preflight.headers()["access-control-allow-origin"],
+        origin.as_str()
+    );
     let asked = |cookie: String| {
         world
             .request(Method::POST, HOST, "/api")
@@ -229,10 +314,21 @@ async fn siblings_ask_with_credentials_after_a_preflight_without() {
     assert_eq!(asked(cross).await.unwrap().text().await.unwrap(), "got x");
     let refused = asked("a=b".into()).await.unwrap();
     assert_eq!(refused.status(), 401);
-    assert_eq!(refused.headers()["access-control-allow-origin"], origin.as_str());
-    let plain_options =
-        world.request(Method::OPTIONS, HOST, "/api").header("origin", &origin).send().await.unwrap();
-    assert_eq!(plain_options.status(), 401, "only a preflight passes without a cookie");
+    assert_eq!(
+        refused.headers()["access-control-allow-origin"],
+        origin.as_str()
+    );
+    let plain_options = world
+        .request(Method::OPTIONS, HOST, "/api")
+        .header("origin", &origin)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        plain_options.status(),
+        401,
+        "only a preflight passes without a cookie"
+    );
 }
 
 #[tokio::test]
@@ -243,9 +339,8 @@ async fn bodies_stream_both_ways_as_they_come() {
         "/stream",
         post(|request: Request| async move {
             let pieces = request.into_body().into_data_stream();
-            let answers = pieces.map(|piece| {
-                piece.map(|bytes| Bytes::from([b"<", &bytes[..], b">"].concat()))
-            });
+            let answers = pieces
+                .map(|piece| piece.map(|bytes| Bytes::from([b"<", &bytes[..], b">"].concat())));
             Body::from_stream(answers)
         }),
     );
@@ -287,21 +382,30 @@ async fn large_uploads_and_downloads_pass_without_being_held() {
             "/down",
             get(|| async {
                 let piece = Bytes::from(vec![7; 1 << 20]);
-                Body::from_stream(futures::stream::iter((0..100).map(move |_| {
-                    Ok::<_, std::io::Error>(piece.clone())
-                })))
+                Body::from_stream(futures::stream::iter(
+                    (0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())),
+                ))
             }),
         );
     app(&world, 3000, router).await;
     let piece = Bytes::from(vec![1; 1 << 20]);
-    let pieces = futures::stream::iter((0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let pieces =
+        futures::stream::iter((0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
     let answer = world
         .request(Method::POST, HOST, "/up")
         .header("cookie", cookie(&world))
         .body(reqwest::Body::wrap_stream(pieces))
         .send();
-    assert_eq!(within(answer).await.unwrap().text().await.unwrap(), (100 << 20).to_string());
-    let answer = world.get(HOST, "/down").header("cookie", cookie(&world)).send().await.unwrap();
+    assert_eq!(
+        within(answer).await.unwrap().text().await.unwrap(),
+        (100 << 20).to_string()
+    );
+    let answer = world
+        .get(HOST, "/down")
+        .header("cookie", cookie(&world))
+        .send()
+        .await
+        .unwrap();
     let mut stream = answer.bytes_stream();
     let mut total = 0;
     while let Some(piece) = within(stream.next()).await {
@@ -322,13 +426,21 @@ async fn events_arrive_while_the_stream_goes_on() {
             let events = futures::stream::unfold(receive, |mut receive| async {
                 receive.recv().await.map(|event| (event, receive))
             });
-            ([("content-type", "text/event-stream")], Body::from_stream(events))
+            (
+                [("content-type", "text/event-stream")],
+                Body::from_stream(events),
+            )
         }),
     );
     app(&world, 3000, router).await;
-    let mut answer = within(world.get(HOST, "/events").header("cookie", cookie(&world)).send())
-        .await
-        .unwrap();
+    let mut answer = within(
+        world
+            .get(HOST, "/events")
+            .header("cookie", cookie(&world))
+            .send(),
+    )
+    .await
+    .unwrap();
     for event in ["data: 1\n\n", "data: 2\n\n"] {
         send.send(Ok(Bytes::from(event))).await.unwrap();
         assert_eq!(within(answer.chunk()).await.unwrap().unwrap(), event);
@@ -341,11 +453,13 @@ async fn web_sockets_pass() {
     let router = Router::new().route(
         "/socket",
         any(|upgrade: WebSocketUpgrade| async {
-            upgrade.protocols(["vite-hmr"]).on_upgrade(|mut socket| async move {
-                while let Some(Ok(message)) = socket.recv().await {
-                    let _ = socket.send(message).await;
-                }
-            })
+            upgrade
+                .protocols(["vite-hmr"])
+                .on_upgrade(|mut socket| async move {
+                    while let Some(Ok(message)) = socket.recv().await {
+                        let _ = socket.send(message).await;
+                    }
+                })
         }),
     );
     app(&world, 3000, router).await;
@@ -361,7 +475,9 @@ async fn web_sockets_pass() {
         socket.send(message.clone()).await.unwrap();
         assert_eq!(within(socket.next()).await.unwrap().unwrap(), message);
     }
-    let refused = world.web_socket(HOST, "/socket", &[("origin", origin.as_str())]).await;
+    let refused = world
+        .web_socket(HOST, "/socket", &[("origin", origin.as_str())])
+        .await;
     assert!(refused.is_err(), "a WebSocket without a cookie was let in");
 }
 
@@ -369,33 +485,71 @@ async fn web_sockets_pass() {
 async fn what_does_not_work_is_said_to_people_and_to_programs() {
     let world = World::new().await;
     let cookie = cookie(&world);
-    let page = world.navigate(HOST, "/").header("cookie", &cookie).send().await.unwrap();
+    let page = world
+        .navigate(HOST, "/")
+        .header("cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(page.status(), 502);
     let text = page.text().await.unwrap();
-    assert!(text.contains("Nothing listens on this port") && text.contains("refresh"), "{text}");
-    let answer = world.get(HOST, "/").header("cookie", &cookie).send().await.unwrap();
+    assert!(
+        text.contains("Nothing listens on this port") && text.contains("refresh"),
+        "{text}"
+    );
+    let answer = world
+        .get(HOST, "/")
+        .header("cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 502);
     let problem: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(problem["type"], "urn:problem-type:roost:port-closed");
 
     // Something that speaks no HTTP.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world.host.ports.lock().unwrap().insert(3000, listener.local_addr().unwrap());
+    world
+        .host
+        .ports
+        .lock()
+        .unwrap()
+        .insert(3000, listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-x\r\n\r\n").await;
     });
-    let answer = world.get(HOST, "/").header("cookie", &cookie).send().await.unwrap();
+    let answer = world
+        .get(HOST, "/")
+        .header("cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 502);
 
     *world.host.running.lock().unwrap() = false;
     world.change("demo", |route| route.state = "stopped".into());
-    let page = world.navigate(HOST, "/").header("cookie", &cookie).send().await.unwrap();
+    let page = world
+        .navigate(HOST, "/")
+        .header("cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(page.status(), 503);
     let text = page.text().await.unwrap();
     assert!(text.contains("demo is stopped"), "{text}");
-    assert!(text.contains(&format!("http://{}/open/demo", world.authority("localhost"))), "{text}");
+    assert!(
+        text.contains(&format!(
+            "http://{}/open/demo",
+            world.authority("localhost")
+        )),
+        "{text}"
+    );
 
-    let page = world.navigate("3000--nobody.localhost", "/").send().await.unwrap();
+    let page = world
+        .navigate("3000--nobody.localhost", "/")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(page.status(), 404);
 }

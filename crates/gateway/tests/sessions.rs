@@ -43,7 +43,13 @@ async fn messages_pass_both_ways_by_their_length() {
     let ticket = world.ticket("demo", Door::Workbench);
     let mut socket = open(&world, "/w/demo/session/interactive", &ticket).await;
     let (stream, mut guest) = world.guest().await;
-    assert_eq!(stream, GuestStream::Session { bulk: false, role: GuestRole::Editor });
+    assert_eq!(
+        stream,
+        GuestStream::Session {
+            bulk: false,
+            role: GuestRole::Editor
+        }
+    );
 
     socket.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     let mut frame = [0; 7];
@@ -53,13 +59,21 @@ async fn messages_pass_both_ways_by_their_length() {
     // In two pieces, and two at once.
     guest.write_all(&[0, 0, 0, 2, 9]).await.unwrap();
     guest.write_all(&[8, 0, 0, 0, 1, 7]).await.unwrap();
-    assert_eq!(within(socket.next()).await.unwrap().unwrap(), Message::binary(vec![9, 8]));
-    assert_eq!(within(socket.next()).await.unwrap().unwrap(), Message::binary(vec![7]));
+    assert_eq!(
+        within(socket.next()).await.unwrap().unwrap(),
+        Message::binary(vec![9, 8])
+    );
+    assert_eq!(
+        within(socket.next()).await.unwrap().unwrap(),
+        Message::binary(vec![7])
+    );
 
     let large = vec![5; gateway::session::MAX_MESSAGE];
     let (sent, mut received) = (large.clone(), vec![0; 4 + large.len()]);
-    let (sending, receiving) =
-        tokio::join!(socket.send(Message::binary(sent)), guest.read_exact(&mut received));
+    let (sending, receiving) = tokio::join!(
+        socket.send(Message::binary(sent)),
+        guest.read_exact(&mut received)
+    );
     sending.unwrap();
     receiving.unwrap();
     assert_eq!(received[4..], large);
@@ -73,10 +87,18 @@ async fn messages_pass_both_ways_by_their_length() {
 #[tokio::test]
 async fn the_role_and_the_class_are_what_was_asked_and_granted() {
     let world = World::new().await;
-    let viewer = world.ticket_with("demo", Door::Workbench, |ticket| ticket.role = GuestRole::Viewer);
+    let viewer = world.ticket_with("demo", Door::Workbench, |ticket| {
+        ticket.role = GuestRole::Viewer
+    });
     let _socket = open(&world, "/w/demo/session/bulk", &viewer).await;
     let (stream, _guest) = world.guest().await;
-    assert_eq!(stream, GuestStream::Session { bulk: true, role: GuestRole::Viewer });
+    assert_eq!(
+        stream,
+        GuestStream::Session {
+            bulk: true,
+            role: GuestRole::Viewer
+        }
+    );
 }
 
 #[tokio::test]
@@ -88,7 +110,13 @@ async fn each_refusal_has_a_code_of_its_own() {
     let for_other_door = world.ticket("demo", Door::Program);
     let for_other_workspace = world.ticket("other", Door::Workbench);
     let expired = world.ticket_with("demo", Door::Workbench, |ticket| ticket.expires_ms = 1);
-    for wrong in ["", "garbage", &for_other_door, &for_other_workspace, &expired] {
+    for wrong in [
+        "",
+        "garbage",
+        &for_other_door,
+        &for_other_workspace,
+        &expired,
+    ] {
         let mut socket = open(&world, path, wrong).await;
         assert_eq!(close_of(&mut socket).await.0, Close::SIGN_IN, "{wrong}");
     }
@@ -101,9 +129,17 @@ async fn each_refusal_has_a_code_of_its_own() {
         route.host = None;
     });
     let mut socket = open(&world, path, &good).await;
-    assert_eq!(close_of(&mut socket).await, (Close::NOT_RUNNING, "failed: the disk is full".into()));
+    assert_eq!(
+        close_of(&mut socket).await,
+        (Close::NOT_RUNNING, "failed: the disk is full".into())
+    );
 
-    world.directory.signed_out.lock().unwrap().insert("session-of-other".into());
+    world
+        .directory
+        .signed_out
+        .lock()
+        .unwrap()
+        .insert("session-of-other".into());
     let mut socket = open(&world, "/w/other/session/bulk", &for_other_workspace).await;
     assert_eq!(close_of(&mut socket).await.0, Close::SIGN_IN);
 }
@@ -114,10 +150,19 @@ async fn a_page_of_another_origin_opens_nothing() {
     let cookie = format!("roost_workbench={}", world.ticket("demo", Door::Workbench));
     let preview = format!("http://{}", world.authority("8000--demo.localhost"));
     let main = format!("http://{}", world.authority("localhost"));
-    for origin in [Some(&*preview), Some(&*main), Some("null"), Some("http://code.localhost"), None] {
+    for origin in [
+        Some(&*preview),
+        Some(&*main),
+        Some("null"),
+        Some("http://code.localhost"),
+        None,
+    ] {
         let mut headers = vec![("cookie", &*cookie)];
         headers.extend(origin.map(|origin| ("origin", origin)));
-        match world.web_socket(CODE, "/w/demo/session/interactive", &headers).await {
+        match world
+            .web_socket(CODE, "/w/demo/session/interactive", &headers)
+            .await
+        {
             Err(Error::Http(response)) => assert_eq!(response.status(), 403, "{origin:?}"),
             other => panic!("{origin:?} was let in: {other:?}"),
         }
@@ -137,7 +182,10 @@ async fn the_end_of_the_guest_is_told_with_its_reason() {
     let (_, guest) = world.guest().await;
     world.change("demo", |route| route.state = "stopping".into());
     drop(guest);
-    assert_eq!(close_of(&mut socket).await, (Close::NOT_RUNNING, "stopping".into()));
+    assert_eq!(
+        close_of(&mut socket).await,
+        (Close::NOT_RUNNING, "stopping".into())
+    );
 }
 
 #[tokio::test]
@@ -153,7 +201,9 @@ async fn a_client_that_speaks_nonsense_hurts_only_itself() {
     assert_eq!(close_of(&mut texts).await.0, 1003);
 
     let mut large = open(&world, path, &ticket).await;
-    let _ = large.send(Message::binary(vec![0; gateway::session::MAX_MESSAGE + 1])).await;
+    let _ = large
+        .send(Message::binary(vec![0; gateway::session::MAX_MESSAGE + 1]))
+        .await;
     let ended = within(async { while let Some(Ok(_)) = large.next().await {} });
     ended.await;
 
@@ -168,9 +218,15 @@ async fn a_client_that_speaks_nonsense_hurts_only_itself() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_let_go_and_holds_up_nobody() {
-    let patience =
-        Patience { ping: Duration::from_millis(200), silence: Duration::from_millis(600) };
-    let world = World::with(Config { patience, ..Config::default() }).await;
+    let patience = Patience {
+        ping: Duration::from_millis(200),
+        silence: Duration::from_millis(600),
+    };
+    let world = World::with(Config {
+        patience,
+        ..Config::default()
+    })
+    .await;
     let ticket = world.ticket("demo", Door::Workbench);
     let _stuck = open(&world, "/w/demo/session/bulk", &ticket).await;
     let (_, mut guest) = world.guest().await;
@@ -187,14 +243,23 @@ async fn a_client_that_never_reads_is_let_go_and_holds_up_nobody() {
     })
     .await;
     assert_eq!(end.kind(), std::io::ErrorKind::BrokenPipe);
-    assert!(written < 32 << 20, "{written} bytes were buffered for a client that never reads");
+    assert!(
+        written < 32 << 20,
+        "{written} bytes were buffered for a client that never reads"
+    );
 }
 
 #[tokio::test]
 async fn pings_keep_a_silent_session_and_a_sign_out_ends_it() {
-    let patience =
-        Patience { ping: Duration::from_millis(50), silence: Duration::from_millis(2_000) };
-    let world = World::with(Config { patience, ..Config::default() }).await;
+    let patience = Patience {
+        ping: Duration::from_millis(50),
+        silence: Duration::from_millis(2_000),
+    };
+    let world = World::with(Config {
+        patience,
+        ..Config::default()
+    })
+    .await;
     let ticket = world.ticket("demo", Door::Workbench);
     let mut socket = open(&world, "/w/demo/session/interactive", &ticket).await;
     let (_, _guest) = world.guest().await;
@@ -207,7 +272,12 @@ async fn pings_keep_a_silent_session_and_a_sign_out_ends_it() {
         }
     })
     .await;
-    world.directory.signed_out.lock().unwrap().insert("session-of-demo".into());
+    world
+        .directory
+        .signed_out
+        .lock()
+        .unwrap()
+        .insert("session-of-demo".into());
     assert_eq!(close_of(&mut socket).await.0, Close::SIGN_IN);
 }
 
@@ -231,7 +301,9 @@ async fn programs_come_in_with_a_token_and_with_no_cookie() {
         ("authorization", "Bearer token-of-ada", 101),
         ("authorization", &*program, 101),
     ] {
-        let opened = world.web_socket("localhost", path, &[(header, value)]).await;
+        let opened = world
+            .web_socket("localhost", path, &[(header, value)])
+            .await;
         assert_eq!(status(opened), expected, "{header}: {value}");
     }
     *world.host.running.lock().unwrap() = false;
@@ -239,6 +311,8 @@ async fn programs_come_in_with_a_token_and_with_no_cookie() {
         route.state = "stopped".into();
         route.host = None;
     });
-    let opened = world.web_socket("localhost", path, &[("authorization", &program)]).await;
+    let opened = world
+        .web_socket("localhost", path, &[("authorization", &program)])
+        .await;
     assert_eq!(status(opened), 409);
 }

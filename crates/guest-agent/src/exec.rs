@@ -45,14 +45,18 @@ impl Table {
             let over = state.exit.is_some() && state.attached == 0;
             over.then(|| (state.alone_since, program.name.clone()))
         });
-        let Some((_, name)) = left.min() else { return false };
+        let Some((_, name)) = left.min() else {
+            return false;
+        };
         self.programs.remove(&name).is_some()
     }
 }
 
 impl Programs {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().expect("no code panics while it holds the table of programs")
+        self.table
+            .lock()
+            .expect("no code panics while it holds the table of programs")
     }
 
     fn find(&self, exec: &str) -> Result<Arc<Program>, CallError> {
@@ -69,7 +73,8 @@ impl Programs {
 pub async fn start(machine: &'static Machine, call: Call, request: ExecStart) -> Outcome {
     let program = {
         let mut table = machine.programs.table();
-        let same_key = |program: &&Arc<Program>| !request.key.is_empty() && program.key == request.key;
+        let same_key =
+            |program: &&Arc<Program>| !request.key.is_empty() && program.key == request.key;
         match table.programs.values().find(same_key) {
             Some(program) => program.clone(),
             None => {
@@ -101,13 +106,22 @@ pub async fn signal(machine: &'static Machine, call: Call, request: ExecSignal) 
 }
 
 pub async fn list(machine: &'static Machine, call: Call) -> Outcome {
-    let mut execs: Vec<execs::Exec> =
-        machine.programs.table().programs.values().map(|program| program.describe()).collect();
+    let mut execs: Vec<execs::Exec> = machine
+        .programs
+        .table()
+        .programs
+        .values()
+        .map(|program| program.describe())
+        .collect();
     execs.sort_by_key(|exec| exec.process);
     call.answer(Answer::Execs(Execs { execs })).await
 }
 
 /// The folder to run in: as asked for, or the workspace's.
 pub fn working_directory(machine: &Machine, asked: &str) -> PathBuf {
-    if asked.is_empty() { machine.workspace() } else { asked.into() }
+    if asked.is_empty() {
+        machine.workspace()
+    } else {
+        asked.into()
+    }
 }

@@ -17,7 +17,9 @@ const DEFAULT: Duration = Duration::from_secs(2);
 
 /// The clock, in milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Sends figures at once and then at each interval.
@@ -42,7 +44,10 @@ fn collect(machine: &Machine, cpu: f64) -> Metrics {
     let memory = proc::Memory::now();
     // A file system that does not answer has no figures.
     let (disk_used, disk_total) = rustix::fs::statvfs(&machine.root).map_or((0, 0), |disk| {
-        ((disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+        (
+            (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+            disk.f_blocks * disk.f_frsize,
+        )
     });
     Metrics {
         cpu,
@@ -61,16 +66,18 @@ fn collect(machine: &Machine, cpu: f64) -> Metrics {
 pub async fn processes(call: Call) -> Outcome {
     // Reading another user's processes takes more than the user's rights, so it is done here.
     let processes = tokio::task::spawn_blocking(|| {
-        proc::processes().map(|process| frames::processes::Process {
-            pid: process.pid as u32,
-            parent: process.parent as u32,
-            user: crate::user::name_of(process.uid),
-            memory: process.memory,
-            cpu_seconds: process.cpu_seconds,
-            command: process.command(),
-        })
-        .collect()
+        proc::processes()
+            .map(|process| frames::processes::Process {
+                pid: process.pid as u32,
+                parent: process.parent as u32,
+                user: crate::user::name_of(process.uid),
+                memory: process.memory,
+                cpu_seconds: process.cpu_seconds,
+                command: process.command(),
+            })
+            .collect()
     });
     let processes = processes.await.unwrap_or_default();
-    call.answer(Answer::Processes(frames::Processes { processes })).await
+    call.answer(Answer::Processes(frames::Processes { processes }))
+        .await
 }

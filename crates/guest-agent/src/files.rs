@@ -30,9 +30,14 @@ const ENTRIES: usize = 500;
 /// A path as it came: absolute, and without parts that lead upwards.
 pub fn checked_path(path: &str) -> Result<PathBuf, CallError> {
     let path = Path::new(path);
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !plain || path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(CallError::invalid(format!("{} is not an absolute path", path.display())));
+        return Err(CallError::invalid(format!(
+            "{} is not an absolute path",
+            path.display()
+        )));
     }
     Ok(path.to_owned())
 }
@@ -41,17 +46,22 @@ pub async fn stat(machine: &'static Machine, call: Call, request: FileStat) -> O
     let path = checked_path(&request.path)?;
     let user = &machine.user;
     let work = move || info::of(user, &path, request.no_follow);
-    call.answer(Answer::FileInfo(machine.threads.run(work).await?)).await
+    call.answer(Answer::FileInfo(machine.threads.run(work).await?))
+        .await
 }
 
 pub async fn list(machine: &'static Machine, call: Call, request: FileList) -> Outcome {
     let path = checked_path(&request.path)?;
     let user = &machine.user;
-    let mut entries = machine.threads.run(move || info::of_entries(user, &path)).await?;
+    let mut entries = machine
+        .threads
+        .run(move || info::of_entries(user, &path))
+        .await?;
     loop {
         let rest = entries.split_off(entries.len().min(ENTRIES));
         let more = !rest.is_empty();
-        call.answer(Answer::FileListing(FileListing { entries, more })).await?;
+        call.answer(Answer::FileListing(FileListing { entries, more }))
+            .await?;
         if !more {
             return Ok(());
         }
@@ -65,25 +75,37 @@ pub async fn make_directory(
     request: FileMakeDirectory,
 ) -> Outcome {
     let path = checked_path(&request.path)?;
-    machine.threads.run(move || change::make_directory(&path, request.parents)).await?;
+    machine
+        .threads
+        .run(move || change::make_directory(&path, request.parents))
+        .await?;
     call.done().await
 }
 
 pub async fn rename(machine: &'static Machine, call: Call, request: FileRename) -> Outcome {
     let (from, to) = (checked_path(&request.from)?, checked_path(&request.to)?);
-    machine.threads.run(move || change::rename(&from, &to, request.overwrite)).await?;
+    machine
+        .threads
+        .run(move || change::rename(&from, &to, request.overwrite))
+        .await?;
     call.done().await
 }
 
 pub async fn copy(machine: &'static Machine, call: Call, request: FileCopy) -> Outcome {
     let (from, to) = (checked_path(&request.from)?, checked_path(&request.to)?);
-    machine.threads.run_slowly(move || copying::copy(&from, &to, request.overwrite)).await?;
+    machine
+        .threads
+        .run_slowly(move || copying::copy(&from, &to, request.overwrite))
+        .await?;
     call.done().await
 }
 
 pub async fn remove(machine: &'static Machine, call: Call, request: FileRemove) -> Outcome {
     let path = checked_path(&request.path)?;
-    machine.threads.run_slowly(move || change::remove(&path, request.recursive)).await?;
+    machine
+        .threads
+        .run_slowly(move || change::remove(&path, request.recursive))
+        .await?;
     call.done().await
 }
 

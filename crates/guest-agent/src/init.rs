@@ -59,7 +59,10 @@ fn boot() -> anyhow::Result<()> {
         .with_ansi(false)
         .without_time()
         .init();
-    info!(version = env!("CARGO_PKG_VERSION"), "the guest agent starts");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "the guest agent starts"
+    );
     modules::load(Path::new("/etc/modules.load"))?;
     steps.done("modules");
     let interactive = link::port::open(&kernel::port("roost.interactive")?)?;
@@ -99,7 +102,8 @@ struct Steps(Vec<(&'static str, i64)>);
 impl Steps {
     fn done(&mut self, name: &'static str) {
         let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        self.0.push((name, since.tv_sec * 1000 + since.tv_nsec / 1_000_000));
+        self.0
+            .push((name, since.tv_sec * 1000 + since.tv_nsec / 1_000_000));
     }
 }
 

@@ -87,11 +87,19 @@ async fn serve_stream(machine: &'static Machine, mut stream: LinkStream, class: 
         },
         Some(stream_open::Kind::Git(_)) => {
             let reason = "git's streams are opened by the guest";
-            answer(&mut stream, Err(CallError::failed(failure::Kind::Invalid, reason))).await;
+            answer(
+                &mut stream,
+                Err(CallError::failed(failure::Kind::Invalid, reason)),
+            )
+            .await;
         }
         None => {
             let reason = "this agent does not know such streams";
-            answer(&mut stream, Err(CallError::failed(failure::Kind::Unsupported, reason))).await;
+            answer(
+                &mut stream,
+                Err(CallError::failed(failure::Kind::Unsupported, reason)),
+            )
+            .await;
         }
     }
 }
@@ -103,7 +111,9 @@ async fn answer(stream: &mut LinkStream, result: Result<(), CallError>) -> bool 
         Err(CallError::Failed(failure)) => Some(failure),
         Err(CallError::Gone) => return false,
     };
-    codec::write_message(stream, &StreamOpened { failure }).await.is_ok()
+    codec::write_message(stream, &StreamOpened { failure })
+        .await
+        .is_ok()
 }
 
 /// Runs both links' tasks for ever: the interactive one on this thread, bulk on one of its own.
@@ -116,11 +126,19 @@ where
     F: Future<Output = anyhow::Result<()>>,
     G: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let build = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+    };
     let interactive_runtime = build()?;
     let bulk_runtime = build()?;
     let bulk_handle = bulk_runtime.handle().clone();
-    let machine = Machine::start(place, interactive_runtime.handle().clone(), bulk_handle.clone())?;
+    let machine = Machine::start(
+        place,
+        interactive_runtime.handle().clone(),
+        bulk_handle.clone(),
+    )?;
     std::thread::Builder::new()
         .name("bulk".into())
         .spawn(move || bulk_runtime.block_on(std::future::pending::<()>()))?;

@@ -64,8 +64,17 @@ pub struct Place {
 
 impl Machine {
     /// Never freed: every part may hold on to it.
-    pub fn start(place: Place, interactive: Handle, bulk: Handle) -> std::io::Result<&'static Self> {
-        let Place { user, root, owned, git_relay_port } = place;
+    pub fn start(
+        place: Place,
+        interactive: Handle,
+        bulk: Handle,
+    ) -> std::io::Result<&'static Self> {
+        let Place {
+            user,
+            root,
+            owned,
+            git_relay_port,
+        } = place;
         let threads = Threads::start(owned.then_some(&user))?;
         let workspace = root.join("workspaces");
         Ok(Box::leak(Box::new(Self {
@@ -73,7 +82,11 @@ impl Machine {
             root,
             owned,
             boot: Bytes::copy_from_slice(&guest_protocol::link::random_nonce()),
-            settings: RwLock::new(Settings { workspace, git_relay_port, ..Settings::default() }),
+            settings: RwLock::new(Settings {
+                workspace,
+                git_relay_port,
+                ..Settings::default()
+            }),
             threads,
             processes: Processes::default(),
             terminals: Terminals::default(),
@@ -94,11 +107,19 @@ impl Machine {
             std::fs::create_dir_all(folder)?;
         }
         let user = User::current(&home);
-        Ok(Place { user, root, owned: false, git_relay_port: options.git_relay_port })
+        Ok(Place {
+            user,
+            root,
+            owned: false,
+            git_relay_port: options.git_relay_port,
+        })
     }
 
     pub fn settings(&self) -> Settings {
-        self.settings.read().expect("no code panics while it holds the settings").clone()
+        self.settings
+            .read()
+            .expect("no code panics while it holds the settings")
+            .clone()
     }
 
     /// The folder that the editor opens.
@@ -131,13 +152,18 @@ impl Machine {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
         if self.owned && !as_root {
-            environment
-                .insert("XDG_RUNTIME_DIR".into(), format!("/run/user/{}", self.user.uid));
+            environment.insert(
+                "XDG_RUNTIME_DIR".into(),
+                format!("/run/user/{}", self.user.uid),
+            );
         }
         if !self.owned {
             // git reads what the agent wrote, and not the real machine's configuration.
             let config = self.root.join("etc/gitconfig");
-            environment.insert("GIT_CONFIG_SYSTEM".into(), config.to_string_lossy().into_owned());
+            environment.insert(
+                "GIT_CONFIG_SYSTEM".into(),
+                config.to_string_lossy().into_owned(),
+            );
         }
         environment.extend(self.settings().environment);
         environment

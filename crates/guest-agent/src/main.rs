@@ -47,7 +47,9 @@ fn main() -> anyhow::Result<()> {
         init::run();
     }
     let options = options::Options::parse(std::env::args_os().skip(1))?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let machine = machine::Machine::for_tests(&options).context("preparing the folders")?;
     link::socket::run(machine, &options)
 }

@@ -25,7 +25,9 @@ impl Options {
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
             let name = name.to_string_lossy().into_owned();
-            let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
+            let value = arguments
+                .next()
+                .with_context(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--listen-interactive" => interactive = Some(value.into()),
                 "--listen-bulk" => bulk = Some(value.into()),

@@ -22,8 +22,10 @@ pub async fn connect(port: u32) -> Result<TcpStream, CallError> {
     let Some(port) = u16::try_from(port).ok().filter(|port| *port != 0) else {
         return Err(CallError::invalid(format!("there is no port {port}")));
     };
-    let addresses: [SocketAddr; 2] =
-        [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+    let addresses: [SocketAddr; 2] = [
+        (Ipv4Addr::LOCALHOST, port).into(),
+        (Ipv6Addr::LOCALHOST, port).into(),
+    ];
     let mut refused = true;
     for address in addresses {
         match tokio::time::timeout(CONNECTING, TcpStream::connect(address)).await {
@@ -34,7 +36,8 @@ pub async fn connect(port: u32) -> Result<TcpStream, CallError> {
             }
             // A machine without IPv6 says so; that says nothing about the server.
             Ok(Err(error)) => {
-                refused &= error.kind() == std::io::ErrorKind::ConnectionRefused || address.is_ipv6();
+                refused &=
+                    error.kind() == std::io::ErrorKind::ConnectionRefused || address.is_ipv6();
             }
             Err(_elapsed) => refused = false,
         }
@@ -59,7 +62,10 @@ pub async fn watch(machine: &'static Machine, call: Call) -> Outcome {
         ticks.tick().await;
         let ports = known.ports(own);
         if last.as_ref() != Some(&ports) {
-            call.answer(Answer::Ports(Ports { ports: ports.clone() })).await?;
+            call.answer(Answer::Ports(Ports {
+                ports: ports.clone(),
+            }))
+            .await?;
             last = Some(ports);
         }
     }

@@ -54,7 +54,9 @@ pub struct Processes {
 
 impl Processes {
     fn waiting(&self) -> MutexGuard<'_, HashMap<Pid, oneshot::Sender<Exit>>> {
-        self.waiting.lock().expect("no code panics while it holds the table of children")
+        self.waiting
+            .lock()
+            .expect("no code panics while it holds the table of children")
     }
 
     /// Starts a program. Errors are those of fork and exec: `NotFound` for an unknown program or folder.
@@ -75,7 +77,11 @@ impl Processes {
             user: (machine.owned && !launch.as_root).then(|| machine.user.clone()),
             working_directory: CString::new(launch.working_directory.as_os_str().as_bytes())?,
             controlling_terminal: launch.controlling_terminal,
-            cgroup: if launch.as_root { None } else { machine.cgroup.get().cloned() },
+            cgroup: if launch.as_root {
+                None
+            } else {
+                machine.cgroup.get().cloned()
+            },
             restore_limits: machine.owned,
         };
         sys::become_before_exec(&mut command, becoming);
@@ -111,9 +117,15 @@ impl Processes {
 
 fn exit_of(status: WaitStatus) -> Option<Exit> {
     if let Some(code) = status.exit_status() {
-        return Some(Exit { code, signaled: false });
+        return Some(Exit {
+            code,
+            signaled: false,
+        });
     }
-    status.terminating_signal().map(|code| Exit { code, signaled: true })
+    status.terminating_signal().map(|code| Exit {
+        code,
+        signaled: true,
+    })
 }
 
 /// Sends a signal to a program and everything in its process group. One that has gone is fine.

@@ -37,7 +37,10 @@ fn walk(
     std::fs::metadata(root)
         .map_err(|error| CallError::system(format!("searching {}", root.display()), &error))?;
     let mut overrides = OverrideBuilder::new(root);
-    let globs = includes.iter().cloned().chain(excludes.iter().map(|glob| format!("!{glob}")));
+    let globs = includes
+        .iter()
+        .cloned()
+        .chain(excludes.iter().map(|glob| format!("!{glob}")));
     for glob in globs {
         overrides
             .add(&glob)
@@ -54,11 +57,19 @@ fn walk(
         .git_global(!no_ignore)
         .git_exclude(!no_ignore)
         .overrides(overrides)
-        .threads(std::thread::available_parallelism().map_or(1, usize::from).min(THREADS))
+        .threads(
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(THREADS),
+        )
         .filter_entry(|entry| entry.file_name() != ".git");
     Ok(walk)
 }
 
 fn limit(asked: u32) -> usize {
-    if asked == 0 { DEFAULT_RESULTS as usize } else { asked as usize }
+    if asked == 0 {
+        DEFAULT_RESULTS as usize
+    } else {
+        asked as usize
+    }
 }

@@ -57,7 +57,10 @@ pub struct Outbound {
 impl Outbound {
     async fn send(&self, call: u64, urgent: bool, body: Answer) -> Result<(), CallError> {
         let queue = if urgent { &self.urgent } else { &self.ordinary };
-        let frame = ServerFrame { call, body: Some(body) };
+        let frame = ServerFrame {
+            call,
+            body: Some(body),
+        };
         queue.send(frame).await.map_err(|_| CallError::Gone)
     }
 }
@@ -80,7 +83,11 @@ where
             return;
         }
     };
-    if sink.send(encode(0, Answer::Welcome(welcome(machine)))).await.is_err() {
+    if sink
+        .send(encode(0, Answer::Welcome(welcome(machine))))
+        .await
+        .is_err()
+    {
         return;
     }
     info!(client, ?role, ?class, "a session begins");
@@ -105,14 +112,19 @@ where
 }
 
 fn encode(call: u64, body: Answer) -> Bytes {
-    codec::encode(&ServerFrame { call, body: Some(body) })
+    codec::encode(&ServerFrame {
+        call,
+        body: Some(body),
+    })
 }
 
 async fn greeted<T: AsyncRead>(
     frames: &mut SplitStream<Framed<T, LengthDelimitedCodec>>,
 ) -> Result<String, &'static str> {
     let first = tokio::time::timeout(GREETING, frames.next()).await;
-    let Ok(Some(Ok(message))) = first else { return Err("there was no hello") };
+    let Ok(Some(Ok(message))) = first else {
+        return Err("there was no hello");
+    };
     let Ok(frame) = ClientFrame::decode(message.freeze()) else {
         return Err("the first frame is not a frame of this protocol");
     };
@@ -164,5 +176,8 @@ async fn write<T: AsyncWrite>(
 
 /// The frame that ends a call, or says why a session ends.
 fn failed(kind: failure::Kind, message: &str) -> Answer {
-    Answer::Failure(Failure { kind: kind.into(), message: message.into() })
+    Answer::Failure(Failure {
+        kind: kind.into(),
+        message: message.into(),
+    })
 }

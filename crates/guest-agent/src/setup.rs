@@ -26,31 +26,45 @@ pub async fn configure(machine: &'static Machine, call: Call, request: Configure
         email: &request.git_user_email,
     };
     let relay = machine.settings().git_relay_port;
-    write(machine, "etc/gitconfig", &git::config::text(&identity, relay))?;
+    write(
+        machine,
+        "etc/gitconfig",
+        &git::config::text(&identity, relay),
+    )?;
     let trust = certificates::install(machine, &request.extra_certificates)?;
     let made = folder.clone();
     let folder_empty = machine
         .threads
         .run(move || {
             fs::create_dir_all(&made).during(|| format!("making {}", made.display()))?;
-            let mut entries = fs::read_dir(&made).during(|| format!("listing {}", made.display()))?;
+            let mut entries =
+                fs::read_dir(&made).during(|| format!("listing {}", made.display()))?;
             Ok(entries.next().is_none())
         })
         .await?;
     {
-        let mut settings = machine.settings.write().expect("no code panics while it holds the settings");
+        let mut settings = machine
+            .settings
+            .write()
+            .expect("no code panics while it holds the settings");
         settings.workspace.clone_from(&folder);
         settings.environment = request.environment.into_iter().chain(trust).collect();
     }
     let folder = folder.to_string_lossy().into_owned();
-    call.answer(Answer::Configured(Configured { folder, folder_empty })).await
+    call.answer(Answer::Configured(Configured {
+        folder,
+        folder_empty,
+    }))
+    .await
 }
 
 /// Below the folder of workspaces, whatever was asked for.
 fn folder(machine: &Machine, asked: &str) -> Result<PathBuf, CallError> {
     let below = Path::new(asked);
     let below = below.strip_prefix(machine.workspaces()).unwrap_or(below);
-    let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = below
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if !plain {
         return Err(CallError::invalid(format!(
             "{asked} is not a folder below {}",
@@ -75,7 +89,10 @@ fn own_machine(machine: &Machine, request: &Configure) -> io::Result<()> {
     }
     if !request.hostname.is_empty() {
         rustix::system::sethostname(request.hostname.as_bytes())?;
-        fs::write(machine.root.join("etc/hostname"), format!("{}\n", request.hostname))?;
+        fs::write(
+            machine.root.join("etc/hostname"),
+            format!("{}\n", request.hostname),
+        )?;
         fs::write(machine.root.join("etc/hosts"), hosts(&request.hostname))?;
     }
     if request.network {
@@ -92,7 +109,10 @@ fn hosts(hostname: &str) -> String {
 }
 
 fn resolver(nameservers: &[String]) -> String {
-    nameservers.iter().map(|server| format!("nameserver {server}\n")).collect()
+    nameservers
+        .iter()
+        .map(|server| format!("nameserver {server}\n"))
+        .collect()
 }
 
 /// Writes one of root's files, replacing whatever is there, a link too.

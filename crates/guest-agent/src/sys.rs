@@ -102,7 +102,10 @@ pub fn become_before_exec(command: &mut Command, becoming: Becoming) {
 unsafe fn restore_limits() {
     // SAFETY: see above; failures leave a limit as it is, which no program depends on.
     unsafe {
-        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        let file = libc::open(
+            c"/proc/self/oom_score_adj".as_ptr(),
+            libc::O_WRONLY | libc::O_CLOEXEC,
+        );
         if file >= 0 {
             libc::write(file, c"0".as_ptr().cast(), 1);
             libc::close(file);
@@ -110,7 +113,10 @@ unsafe fn restore_limits() {
         let parameters: libc::sched_param = std::mem::zeroed();
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters);
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
-        let files = libc::rlimit { rlim_cur: 1024, rlim_max: OPEN_FILES };
+        let files = libc::rlimit {
+            rlim_cur: 1024,
+            rlim_max: OPEN_FILES,
+        };
         libc::setrlimit(libc::RLIMIT_NOFILE, &files);
     }
 }
@@ -120,17 +126,28 @@ const OPEN_FILES: libc::rlim_t = 524_288;
 
 /// Lets this process open as many files as it ever needs.
 pub fn raise_open_files() {
-    let files = libc::rlimit { rlim_cur: OPEN_FILES, rlim_max: OPEN_FILES };
+    let files = libc::rlimit {
+        rlim_cur: OPEN_FILES,
+        rlim_max: OPEN_FILES,
+    };
     // SAFETY: reads a local struct.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &files) };
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 fn check_size(result: isize) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// The process group in the foreground of a terminal, seen from its master side.
@@ -159,7 +176,11 @@ pub fn add_entropy(random: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
         bytes: [u8; 64],
     }
     for piece in bytes.chunks(64) {
-        let mut pool = Pool { bits: 8 * piece.len() as i32, size: piece.len() as i32, bytes: [0; 64] };
+        let mut pool = Pool {
+            bits: 8 * piece.len() as i32,
+            size: piece.len() as i32,
+            bytes: [0; 64],
+        };
         pool.bytes[..piece.len()].copy_from_slice(piece);
         // SAFETY: the kernel reads `size` bytes after the two integers, which is at most the array.
         check(unsafe { libc::ioctl(random.as_raw_fd(), RNDADDENTROPY, &pool) })?;
@@ -182,7 +203,11 @@ pub fn set_interface(socket: RawFd, name: &str, change: Interface) -> io::Result
     // reads (and for flags writes) the struct and keeps no pointer.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        for (to, from) in request
+            .ifr_name
+            .iter_mut()
+            .zip(name.bytes().take(libc::IFNAMSIZ - 1))
+        {
             *to = from as libc::c_char;
         }
         match change {
@@ -220,7 +245,9 @@ fn internet_address(address: [u8; 4]) -> libc::sockaddr {
     let internet = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: 0,
-        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address) },
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(address),
+        },
         sin_zero: [0; 8],
     };
     // SAFETY: both are plain bytes of the same size, sixteen, and every sockaddr_in is a sockaddr.

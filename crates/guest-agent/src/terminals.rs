@@ -26,7 +26,10 @@ use terminal::Terminal;
 /// Terminals at a time.
 const MAX_TERMINALS: usize = 64;
 /// Without a size from the client.
-const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
+const DEFAULT_SIZE: Size = Size {
+    columns: 80,
+    rows: 24,
+};
 
 /// The terminals by name.
 #[derive(Default)]
@@ -42,19 +45,29 @@ struct Table {
 
 impl Terminals {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().expect("no code panics while it holds the table of terminals")
+        self.table
+            .lock()
+            .expect("no code panics while it holds the table of terminals")
     }
 
     fn find(&self, name: &str) -> Result<Arc<Terminal>, CallError> {
         let missing = || CallError::not_found("that terminal has ended");
-        self.table().terminals.get(name).cloned().ok_or_else(missing)
+        self.table()
+            .terminals
+            .get(name)
+            .cloned()
+            .ok_or_else(missing)
     }
 
     /// Every terminal that has not ended.
     fn running(&self) -> Vec<Arc<Terminal>> {
         let table = self.table();
-        let mut running: Vec<_> =
-            table.terminals.values().filter(|terminal| !terminal.has_exited()).cloned().collect();
+        let mut running: Vec<_> = table
+            .terminals
+            .values()
+            .filter(|terminal| !terminal.has_exited())
+            .cloned()
+            .collect();
         running.sort_by_key(|terminal| terminal.created_ms);
         running
     }
@@ -77,7 +90,10 @@ pub async fn create(machine: &'static Machine, call: Call, request: TerminalCrea
         match table.terminals.values().find(same_key) {
             Some(terminal) => terminal.clone(),
             None => {
-                let live = table.terminals.values().filter(|terminal| !terminal.has_exited());
+                let live = table
+                    .terminals
+                    .values()
+                    .filter(|terminal| !terminal.has_exited());
                 if live.count() >= MAX_TERMINALS {
                     return Err(CallError::busy(format!(
                         "there are {MAX_TERMINALS} terminals already: close one first"
@@ -110,7 +126,9 @@ pub async fn attach(machine: &'static Machine, call: Call, request: TerminalAtta
 
 pub async fn resize(machine: &'static Machine, call: Call, request: TerminalResize) -> Outcome {
     let terminal = machine.terminals.find(&request.terminal)?;
-    let size = request.size.ok_or_else(|| CallError::invalid("the size is missing"))?;
+    let size = request
+        .size
+        .ok_or_else(|| CallError::invalid("the size is missing"))?;
     terminal.resize(to_size(&size)?);
     call.done().await
 }
@@ -125,13 +143,22 @@ pub async fn close(machine: &'static Machine, call: Call, request: TerminalClose
 
 pub async fn list(machine: &'static Machine, call: Call) -> Outcome {
     let terminals = machine.terminals.running();
-    let terminals = terminals.iter().map(|terminal| terminal.describe()).collect();
-    call.answer(Answer::Terminals(frames::Terminals { terminals })).await
+    let terminals = terminals
+        .iter()
+        .map(|terminal| terminal.describe())
+        .collect();
+    call.answer(Answer::Terminals(frames::Terminals { terminals }))
+        .await
 }
 
 fn to_size(size: &TerminalSize) -> Result<Size, CallError> {
     let (1..=1000, 1..=1000) = (size.columns, size.rows) else {
-        return Err(CallError::invalid("a terminal has 1 to 1,000 columns and rows"));
+        return Err(CallError::invalid(
+            "a terminal has 1 to 1,000 columns and rows",
+        ));
     };
-    Ok(Size { columns: size.columns as u16, rows: size.rows as u16 })
+    Ok(Size {
+        columns: size.columns as u16,
+        rows: size.rows as u16,
+    })
 }

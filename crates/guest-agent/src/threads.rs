@@ -31,7 +31,11 @@ impl Threads {
         &self,
         work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
-        self.user.handle().spawn_blocking(work).await.unwrap_or_else(|_| Err(CallError::broken()))
+        self.user
+            .handle()
+            .spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(CallError::broken()))
     }
 
     /// Does something long (searches, archives, whole trees) at a low priority.
@@ -39,7 +43,11 @@ impl Threads {
         &self,
         work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
-        self.slow.handle().spawn_blocking(work).await.unwrap_or_else(|_| Err(CallError::broken()))
+        self.slow
+            .handle()
+            .spawn_blocking(work)
+            .await
+            .unwrap_or_else(|_| Err(CallError::broken()))
     }
 
     /// Does something whose result nobody waits for: clean-up.

@@ -20,12 +20,16 @@ impl User {
     pub fn find(passwd: &str, group: &str, uid: u32) -> Option<Self> {
         let (name, gid, home, shell) = passwd.lines().find_map(|line| {
             let fields: Vec<_> = line.split(':').collect();
-            let &[name, _, number, gid, _, home, shell] = fields.as_slice() else { return None };
+            let &[name, _, number, gid, _, home, shell] = fields.as_slice() else {
+                return None;
+            };
             (number.parse() == Ok(uid)).then(|| Some((name, gid.parse().ok()?, home, shell)))?
         })?;
         let groups = group.lines().filter_map(|line| {
             let fields: Vec<_> = line.split(':').collect();
-            let &[_, _, number, members] = fields.as_slice() else { return None };
+            let &[_, _, number, members] = fields.as_slice() else {
+                return None;
+            };
             let number = number.parse().ok()?;
             (number != gid && members.split(',').any(|member| member == name)).then_some(number)
         });
@@ -35,7 +39,11 @@ impl User {
             gid,
             groups: groups.collect(),
             home: home.into(),
-            shell: if shell.is_empty() { "/bin/sh".into() } else { shell.into() },
+            shell: if shell.is_empty() {
+                "/bin/sh".into()
+            } else {
+                shell.into()
+            },
         })
     }
 
@@ -65,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_user_has_home_shell_and_groups() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\ndev:x:1000:1000:,,,:/home/dev:/bin/zsh\n";
+        let passwd =
+            "root:x:0:0:root:/root:/bin/bash\nbroken\ndev:x:1000:1000:,,,:/home/dev:/bin/zsh\n";
         let group = "root:x:0:\nsudo:x:27:someone,dev\nadm:x:4:devil\ndev:x:1000:dev\n";
         let user = User::find(passwd, group, 1000).unwrap();
         assert_eq!((user.name.as_str(), user.gid), ("dev", 1000));

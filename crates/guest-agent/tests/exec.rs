@@ -13,7 +13,13 @@ async fn streams_are_apart_and_the_exit_code_comes_last() {
     let result = output(&session, "echo out; echo err >&2; exit 7").await;
     assert_eq!(result.stdout, b"out\n");
     assert_eq!(result.stderr, b"err\n");
-    assert_eq!(result.exited, ExecExited { code: 7, signaled: false });
+    assert_eq!(
+        result.exited,
+        ExecExited {
+            code: 7,
+            signaled: false
+        }
+    );
 }
 
 #[tokio::test]
@@ -26,16 +32,29 @@ async fn a_program_runs_in_the_workspace_with_the_environment_asked_for() {
     };
     let result = session.exec_output(start).await.unwrap();
     let text = String::from_utf8(result.stdout).unwrap();
-    assert_eq!(text, format!("{}\na b\n{}\n", session.welcome().workspace, session.welcome().home));
+    assert_eq!(
+        text,
+        format!(
+            "{}\na b\n{}\n",
+            session.welcome().workspace,
+            session.welcome().home
+        )
+    );
 }
 
 #[tokio::test]
 async fn a_signal_ends_a_program_and_its_children() {
     let world = World::start().await;
     let session = world.editor().await;
-    let mut exec = session.exec(shell("sleep 1000 & echo started; wait")).await.unwrap();
+    let mut exec = session
+        .exec(shell("sleep 1000 & echo started; wait"))
+        .await
+        .unwrap();
     let started = exec.started().clone();
-    assert!(matches!(exec.next().await.unwrap(), Some(ExecEvent::Stdout { .. })));
+    assert!(matches!(
+        exec.next().await.unwrap(),
+        Some(ExecEvent::Stdout { .. })
+    ));
     session.exec_signal(&started.exec, 15).await.unwrap();
     let exited = soon("the exit", async {
         loop {
@@ -45,7 +64,13 @@ async fn a_signal_ends_a_program_and_its_children() {
         }
     })
     .await;
-    assert_eq!(exited, ExecExited { code: 15, signaled: true });
+    assert_eq!(
+        exited,
+        ExecExited {
+            code: 15,
+            signaled: true
+        }
+    );
     let group = started.process.to_string();
     until("the child's end", || async {
         let left = output(&session, &format!("pgrep -g {group} || true")).await;
@@ -58,7 +83,10 @@ async fn a_signal_ends_a_program_and_its_children() {
 async fn input_reaches_the_program_up_to_its_end() {
     let world = World::start().await;
     let session = world.editor().await;
-    let start = ExecStart { stdin: true, ..command(&["wc", "-c"]) };
+    let start = ExecStart {
+        stdin: true,
+        ..command(&["wc", "-c"])
+    };
     let mut exec = session.exec(start).await.unwrap();
     let mut stdin = exec.stdin();
     let size = 3_000_000;
@@ -106,8 +134,11 @@ async fn after_a_lost_session_the_output_goes_on_where_it_stopped() {
     }
     drop((exec, session));
     let session = world.editor().await;
-    let attach =
-        ExecAttach { exec: name, stdout_offset: text.len() as u64, ..ExecAttach::default() };
+    let attach = ExecAttach {
+        exec: name,
+        stdout_offset: text.len() as u64,
+        ..ExecAttach::default()
+    };
     let mut exec = session.exec_attach(attach).await.unwrap();
     assert_eq!(exec.started().stdout_offset, text.len() as u64);
     let mut exited = None;
@@ -123,27 +154,49 @@ async fn after_a_lost_session_the_output_goes_on_where_it_stopped() {
     }
     let expected: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     assert!(text == expected.as_bytes());
-    assert_eq!(exited, Some(ExecExited { code: 3, signaled: false }));
+    assert_eq!(
+        exited,
+        Some(ExecExited {
+            code: 3,
+            signaled: false
+        })
+    );
 }
 
 #[tokio::test]
 async fn the_same_key_starts_one_program() {
     let world = World::start().await;
     let session = world.editor().await;
-    let start = || ExecStart { key: "once".into(), ..shell("echo x >> counted; cat counted") };
+    let start = || ExecStart {
+        key: "once".into(),
+        ..shell("echo x >> counted; cat counted")
+    };
     let first = session.exec_output(start()).await.unwrap();
     let second = session.exec_output(start()).await.unwrap();
-    assert_eq!((first.stdout, second.stdout), (b"x\n".to_vec(), b"x\n".to_vec()));
+    assert_eq!(
+        (first.stdout, second.stdout),
+        (b"x\n".to_vec(), b"x\n".to_vec())
+    );
 }
 
 #[tokio::test]
 async fn a_program_that_nobody_comes_back_to_is_ended() {
     let world = World::start().await;
     let session = world.editor().await;
-    let start = ExecStart { linger_seconds: 1, ..shell("trap '' HUP; sleep 1000") };
+    let start = ExecStart {
+        linger_seconds: 1,
+        ..shell("trap '' HUP; sleep 1000")
+    };
     let exec = session.exec(start).await.unwrap();
     let name = exec.started().exec.clone();
-    assert!(session.exec_list().await.unwrap().iter().any(|exec| exec.exec == name && exec.running));
+    assert!(
+        session
+            .exec_list()
+            .await
+            .unwrap()
+            .iter()
+            .any(|exec| exec.exec == name && exec.running)
+    );
     drop(exec);
     until("its end", || async {
         let list = session.exec_list().await.unwrap();
@@ -168,11 +221,26 @@ async fn what_cannot_be_started_says_why() {
     let kind = |result: Result<_, Error>| result.map(drop).unwrap_err().kind();
     let missing = session.exec_output(command(&["no-such-program"])).await;
     assert_eq!(kind(missing), Some(failure::Kind::NotFound));
-    assert_eq!(kind(session.exec_output(command(&[])).await), Some(failure::Kind::Invalid));
-    let nowhere = ExecStart { working_directory: "/no/such/folder".into(), ..shell("true") };
-    assert_eq!(kind(session.exec_output(nowhere).await), Some(failure::Kind::NotFound));
-    let root = ExecStart { root: true, ..shell("true") };
-    assert_eq!(kind(session.exec_output(root.clone()).await), Some(failure::Kind::Refused));
+    assert_eq!(
+        kind(session.exec_output(command(&[])).await),
+        Some(failure::Kind::Invalid)
+    );
+    let nowhere = ExecStart {
+        working_directory: "/no/such/folder".into(),
+        ..shell("true")
+    };
+    assert_eq!(
+        kind(session.exec_output(nowhere).await),
+        Some(failure::Kind::NotFound)
+    );
+    let root = ExecStart {
+        root: true,
+        ..shell("true")
+    };
+    assert_eq!(
+        kind(session.exec_output(root.clone()).await),
+        Some(failure::Kind::Refused)
+    );
     let host = world.session(Role::Host).await;
     assert!(host.exec_output(root).await.unwrap().success());
 }

@@ -21,8 +21,10 @@ async fn listings_and_information_tell_what_is_there() {
     symlink("b", world.path("folder/a-link")).unwrap();
     symlink("nowhere", world.path("folder/dangling")).unwrap();
     let entries = session.list(&world.text("folder")).await.unwrap();
-    let seen: Vec<_> =
-        entries.iter().map(|entry| (entry.name.as_str(), entry.r#type(), entry.symlink)).collect();
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.name.as_str(), entry.r#type(), entry.symlink))
+        .collect();
     assert_eq!(
         seen,
         [
@@ -32,11 +34,26 @@ async fn listings_and_information_tell_what_is_there() {
         ]
     );
     assert_eq!(entries[1].size, 5);
-    assert_eq!(session.stat(&world.text("folder")).await.unwrap().r#type(), FileType::Directory);
-    assert_eq!(kind(session.stat(&world.text("none")).await), Some(failure::Kind::NotFound));
-    assert_eq!(kind(session.stat("relative").await), Some(failure::Kind::Invalid));
-    assert_eq!(kind(session.stat("/a/../b").await), Some(failure::Kind::Invalid));
-    assert_eq!(kind(session.list(&world.text("folder/b")).await), Some(failure::Kind::NotADirectory));
+    assert_eq!(
+        session.stat(&world.text("folder")).await.unwrap().r#type(),
+        FileType::Directory
+    );
+    assert_eq!(
+        kind(session.stat(&world.text("none")).await),
+        Some(failure::Kind::NotFound)
+    );
+    assert_eq!(
+        kind(session.stat("relative").await),
+        Some(failure::Kind::Invalid)
+    );
+    assert_eq!(
+        kind(session.stat("/a/../b").await),
+        Some(failure::Kind::Invalid)
+    );
+    assert_eq!(
+        kind(session.list(&world.text("folder/b")).await),
+        Some(failure::Kind::NotADirectory)
+    );
 }
 
 #[tokio::test]
@@ -54,17 +71,31 @@ async fn large_files_stream_both_ways_with_the_same_bytes() {
     let world = World::start().await;
     let session = world.bulk_session().await;
     let size = 100 * 1024 * 1024 + 17;
-    let content: Vec<u8> = (0..size as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let request = FileWrite { path: world.text("large"), create: true, ..FileWrite::default() };
-    let info = soon("the upload", session.write_file(request, &content[..])).await.unwrap();
+    let content: Vec<u8> = (0..size as u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let request = FileWrite {
+        path: world.text("large"),
+        create: true,
+        ..FileWrite::default()
+    };
+    let info = soon("the upload", session.write_file(request, &content[..]))
+        .await
+        .unwrap();
     assert_eq!(info.size, size as u64);
     assert!(std::fs::read(world.path("large")).unwrap() == content);
     let download = session.read_file(&world.text("large"), 0, 0).await.unwrap();
     assert_eq!(download.info().unwrap().size, size as u64);
     assert!(soon("the download", download.collect()).await.unwrap() == content);
-    let part = session.read_file(&world.text("large"), 1_000_000, 300_000).await.unwrap();
+    let part = session
+        .read_file(&world.text("large"), 1_000_000, 300_000)
+        .await
+        .unwrap();
     assert!(part.collect().await.unwrap() == content[1_000_000..1_300_000]);
-    let beyond = session.read_file(&world.text("large"), size as u64 + 5, 0).await.unwrap();
+    let beyond = session
+        .read_file(&world.text("large"), size as u64 + 5, 0)
+        .await
+        .unwrap();
     assert!(beyond.collect().await.unwrap().is_empty());
 }
 
@@ -74,7 +105,11 @@ async fn a_write_appears_at_once_or_not_at_all() {
     let session = world.editor().await;
     std::fs::write(world.path("file"), "before").unwrap();
     std::fs::set_permissions(world.path("file"), PermissionsExt::from_mode(0o750)).unwrap();
-    let request = FileWrite { path: world.text("file"), overwrite: true, ..FileWrite::default() };
+    let request = FileWrite {
+        path: world.text("file"),
+        overwrite: true,
+        ..FileWrite::default()
+    };
     let mut call = session.call(Request::FileWrite(request.clone())).unwrap();
     let mut writer = call.writer();
     writer.write("half of it").await.unwrap();
@@ -108,16 +143,37 @@ async fn versions_and_flags_are_respected() {
         ..FileWrite::default()
     };
     let write = |request| session.write_file(request, &b"x"[..]);
-    assert_eq!(kind(write(ask(false, true, "")).await), Some(failure::Kind::NotFound));
+    assert_eq!(
+        kind(write(ask(false, true, "")).await),
+        Some(failure::Kind::NotFound)
+    );
     let first = write(ask(true, false, "")).await.unwrap();
     assert_eq!(first.mode, 0o644);
-    assert_eq!(kind(write(ask(true, false, "")).await), Some(failure::Kind::AlreadyExists));
+    assert_eq!(
+        kind(write(ask(true, false, "")).await),
+        Some(failure::Kind::AlreadyExists)
+    );
     let second = write(ask(false, true, &first.version)).await.unwrap();
     assert_ne!(first.version, second.version);
-    assert_eq!(kind(write(ask(false, true, &first.version)).await), Some(failure::Kind::Conflict));
-    let deep = FileWrite { path: world.text("a/b/c"), create: true, make_parents: true, mode: 0o600, ..FileWrite::default() };
-    assert_eq!(session.write_file(deep, &b"x"[..]).await.unwrap().mode, 0o600);
-    assert_eq!(kind(session.put_file(&world.text("a/b"), b"x").await), Some(failure::Kind::IsADirectory));
+    assert_eq!(
+        kind(write(ask(false, true, &first.version)).await),
+        Some(failure::Kind::Conflict)
+    );
+    let deep = FileWrite {
+        path: world.text("a/b/c"),
+        create: true,
+        make_parents: true,
+        mode: 0o600,
+        ..FileWrite::default()
+    };
+    assert_eq!(
+        session.write_file(deep, &b"x"[..]).await.unwrap().mode,
+        0o600
+    );
+    assert_eq!(
+        kind(session.put_file(&world.text("a/b"), b"x").await),
+        Some(failure::Kind::IsADirectory)
+    );
 }
 
 #[tokio::test]
@@ -127,7 +183,11 @@ async fn a_link_stays_and_what_it_leads_to_is_written() {
     std::fs::write(world.path("target"), "old").unwrap();
     symlink("target", world.path("link")).unwrap();
     session.put_file(&world.text("link"), b"new").await.unwrap();
-    assert!(std::fs::symlink_metadata(world.path("link")).unwrap().is_symlink());
+    assert!(
+        std::fs::symlink_metadata(world.path("link"))
+            .unwrap()
+            .is_symlink()
+    );
     assert_eq!(std::fs::read(world.path("target")).unwrap(), b"new");
 }
 
@@ -135,30 +195,88 @@ async fn a_link_stays_and_what_it_leads_to_is_written() {
 async fn folders_are_made_renamed_copied_and_removed() {
     let world = World::start().await;
     let session = world.editor().await;
-    session.make_directory(&world.text("a/b"), true).await.unwrap();
-    session.make_directory(&world.text("a/b"), true).await.unwrap();
-    assert_eq!(kind(session.make_directory(&world.text("a"), false).await), Some(failure::Kind::AlreadyExists));
-    session.put_file(&world.text("a/b/file"), b"content").await.unwrap();
+    session
+        .make_directory(&world.text("a/b"), true)
+        .await
+        .unwrap();
+    session
+        .make_directory(&world.text("a/b"), true)
+        .await
+        .unwrap();
+    assert_eq!(
+        kind(session.make_directory(&world.text("a"), false).await),
+        Some(failure::Kind::AlreadyExists)
+    );
+    session
+        .put_file(&world.text("a/b/file"), b"content")
+        .await
+        .unwrap();
     symlink("file", world.path("a/b/link")).unwrap();
-    session.copy(&world.text("a"), &world.text("copy"), false).await.unwrap();
-    assert_eq!(std::fs::read(world.path("copy/b/file")).unwrap(), b"content");
-    assert!(std::fs::symlink_metadata(world.path("copy/b/link")).unwrap().is_symlink());
-    assert_eq!(kind(session.copy(&world.text("a"), &world.text("copy"), false).await), Some(failure::Kind::AlreadyExists));
-    assert_eq!(kind(session.copy(&world.text("a"), &world.text("a/b/c"), false).await), Some(failure::Kind::Invalid));
-    session.copy(&world.text("a"), &world.text("copy"), true).await.unwrap();
-    assert_eq!(kind(session.rename(&world.text("a"), &world.text("copy"), false).await), Some(failure::Kind::AlreadyExists));
-    session.rename(&world.text("a"), &world.text("copy"), true).await.unwrap();
+    session
+        .copy(&world.text("a"), &world.text("copy"), false)
+        .await
+        .unwrap();
+    assert_eq!(
+        std::fs::read(world.path("copy/b/file")).unwrap(),
+        b"content"
+    );
+    assert!(
+        std::fs::symlink_metadata(world.path("copy/b/link"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_eq!(
+        kind(
+            session
+                .copy(&world.text("a"), &world.text("copy"), false)
+                .await
+        ),
+        Some(failure::Kind::AlreadyExists)
+    );
+    assert_eq!(
+        kind(
+            session
+                .copy(&world.text("a"), &world.text("a/b/c"), false)
+                .await
+        ),
+        Some(failure::Kind::Invalid)
+    );
+    session
+        .copy(&world.text("a"), &world.text("copy"), true)
+        .await
+        .unwrap();
+    assert_eq!(
+        kind(
+            session
+                .rename(&world.text("a"), &world.text("copy"), false)
+                .await
+        ),
+        Some(failure::Kind::AlreadyExists)
+    );
+    session
+        .rename(&world.text("a"), &world.text("copy"), true)
+        .await
+        .unwrap();
     assert!(!world.path("a").exists());
-    assert_eq!(kind(session.remove(&world.text("copy"), false).await), Some(failure::Kind::DirectoryNotEmpty));
+    assert_eq!(
+        kind(session.remove(&world.text("copy"), false).await),
+        Some(failure::Kind::DirectoryNotEmpty)
+    );
     session.remove(&world.text("copy"), true).await.unwrap();
-    assert_eq!(kind(session.remove(&world.text("copy"), true).await), Some(failure::Kind::NotFound));
+    assert_eq!(
+        kind(session.remove(&world.text("copy"), true).await),
+        Some(failure::Kind::NotFound)
+    );
 }
 
 #[tokio::test]
 async fn removing_a_link_leaves_what_it_leads_to() {
     let world = World::start().await;
     let session = world.editor().await;
-    session.put_file(&world.text("kept/file"), b"x").await.unwrap_err();
+    session
+        .put_file(&world.text("kept/file"), b"x")
+        .await
+        .unwrap_err();
     std::fs::create_dir(world.path("kept")).unwrap();
     std::fs::write(world.path("kept/file"), "x").unwrap();
     std::fs::create_dir(world.path("folder")).unwrap();
@@ -181,7 +299,9 @@ async fn archives_hold_the_folder_and_come_back_the_same() {
     let world = World::start().await;
     let session = world.bulk_session().await;
     std::fs::create_dir_all(world.path("folder/inner")).unwrap();
-    let content: Vec<u8> = (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
+    let content: Vec<u8> = (0..3_000_000_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 9) as u8)
+        .collect();
     std::fs::write(world.path("folder/inner/data"), &content).unwrap();
     std::fs::write(world.path("folder/run"), "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(world.path("folder/run"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -189,17 +309,36 @@ async fn archives_hold_the_folder_and_come_back_the_same() {
     let tar = session.archive(&world.text("folder"), false).unwrap();
     let packed = soon("the archive", tar.collect()).await.unwrap();
     std::fs::write(world.path("archive.tar.gz"), &packed).unwrap();
-    let unpacked = output(&session, "gzip -d archive.tar.gz && cat archive.tar | tar t | sort").await;
+    let unpacked = output(
+        &session,
+        "gzip -d archive.tar.gz && cat archive.tar | tar t | sort",
+    )
+    .await;
     assert_eq!(
         String::from_utf8(unpacked.stdout).unwrap(),
         "folder\nfolder/inner\nfolder/inner/data\nfolder/link\nfolder/run\n"
     );
     let tar = std::fs::read(world.path("archive.tar")).unwrap();
-    soon("the extraction", session.extract(&world.text("back"), &tar[..])).await.unwrap();
+    soon(
+        "the extraction",
+        session.extract(&world.text("back"), &tar[..]),
+    )
+    .await
+    .unwrap();
     assert!(std::fs::read(world.path("back/folder/inner/data")).unwrap() == content);
-    assert_eq!(std::fs::metadata(world.path("back/folder/run")).unwrap().mode() & 0o777, 0o755);
+    assert_eq!(
+        std::fs::metadata(world.path("back/folder/run"))
+            .unwrap()
+            .mode()
+            & 0o777,
+        0o755
+    );
     let zip = session.archive(&world.text("folder"), true).unwrap();
-    std::fs::write(world.path("archive.zip"), soon("the zip", zip.collect()).await.unwrap()).unwrap();
+    std::fs::write(
+        world.path("archive.zip"),
+        soon("the zip", zip.collect()).await.unwrap(),
+    )
+    .unwrap();
     let listed = output(
         &session,
         "python3 -c 'import zipfile; z = zipfile.ZipFile(\"archive.zip\"); print(z.testzip(), sorted(z.namelist())); \
@@ -225,7 +364,18 @@ async fn an_archive_reaches_nothing_outside_its_folder() {
     std::fs::write(world.path("make.py"), script).unwrap();
     assert!(output(&session, "python3 make.py").await.success());
     let tar = std::fs::read(world.path("evil.tar")).unwrap();
-    session.extract(&world.text("into"), &tar[..]).await.unwrap();
+    session
+        .extract(&world.text("into"), &tar[..])
+        .await
+        .unwrap();
     assert!(world.path("into/fine").exists() && !world.path("outside").exists());
-    assert!(session.extract(&world.text("into"), &b"this is not a tar archive at all, but it is long enough"[..]).await.is_err());
+    assert!(
+        session
+            .extract(
+                &world.text("into"),
+                &b"this is not a tar archive at all, but it is long enough"[..]
+            )
+            .await
+            .is_err()
+    );
 }

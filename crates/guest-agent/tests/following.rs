@@ -60,7 +60,10 @@ async fn changes_are_told_also_in_new_folders() {
         "echo x >> there; mkdir -p new/deep; echo y > new/deep/file; touch node_modules/hidden; touch last",
     )
     .await;
-    let (seen, _) = changes(&world, &mut feed, |seen| seen.contains_key("last") && seen.contains_key("new/deep/file")).await;
+    let (seen, _) = changes(&world, &mut feed, |seen| {
+        seen.contains_key("last") && seen.contains_key("new/deep/file")
+    })
+    .await;
     let expected = [
         ("last", Kind::Created),
         ("new", Kind::Created),
@@ -68,9 +71,16 @@ async fn changes_are_told_also_in_new_folders() {
         ("new/deep/file", Kind::Created),
         ("there", Kind::Changed),
     ];
-    assert_eq!(seen, expected.map(|(path, kind)| (path.to_owned(), kind)).into());
+    assert_eq!(
+        seen,
+        expected.map(|(path, kind)| (path.to_owned(), kind)).into()
+    );
     // The new folder is followed from then on.
-    output(&session, "rm new/deep/file; mv new moved; touch moved/inside").await;
+    output(
+        &session,
+        "rm new/deep/file; mv new moved; touch moved/inside",
+    )
+    .await;
     let (seen, _) = changes(&world, &mut feed, |seen| seen.contains_key("moved/inside")).await;
     assert_eq!(seen.get("new"), Some(&Kind::Deleted));
     assert_eq!(seen.get("moved"), Some(&Kind::Created));
@@ -82,9 +92,17 @@ async fn many_changes_of_a_file_are_one_event() {
     let session = world.editor().await;
     std::fs::write(world.path("log"), "").unwrap();
     let (mut feed, first) = armed(&session, watch_request(&world)).await;
-    output(&session, "i=0; while [ $i -lt 1000 ]; do echo $i >> log; i=$((i+1)); done; touch end").await;
+    output(
+        &session,
+        "i=0; while [ $i -lt 1000 ]; do echo $i >> log; i=$((i+1)); done; touch end",
+    )
+    .await;
     let (_, last) = changes(&world, &mut feed, |seen| seen.contains_key("end")).await;
-    assert!(last.sequence - first.sequence < 200, "{} events", last.sequence - first.sequence);
+    assert!(
+        last.sequence - first.sequence < 200,
+        "{} events",
+        last.sequence - first.sequence
+    );
 }
 
 #[tokio::test]
@@ -108,9 +126,16 @@ async fn a_client_that_comes_back_gets_the_changes_it_missed() {
     assert!(!again.rescan && again.watch == first.watch);
     let (seen, _) = changes(&world, &mut feed, |seen| seen.len() == 2).await;
     let expected = [("one", Kind::Deleted), ("two", Kind::Created)];
-    assert_eq!(seen, expected.map(|(path, kind)| (path.to_owned(), kind)).into());
+    assert_eq!(
+        seen,
+        expected.map(|(path, kind)| (path.to_owned(), kind)).into()
+    );
     // A watch that nobody knows any more: everything has to be looked at again.
-    let unknown = FileWatch { resume: 7, resume_watch: vec![9; 16].into(), ..watch_request(&world) };
+    let unknown = FileWatch {
+        resume: 7,
+        resume_watch: vec![9; 16].into(),
+        ..watch_request(&world)
+    };
     assert!(armed(&session, unknown).await.1.rescan);
 }
 
@@ -119,7 +144,10 @@ async fn a_file_is_followed_over_its_replacement_by_our_own_write() {
     let world = World::start().await;
     let session = world.editor().await;
     std::fs::write(world.path("file"), "").unwrap();
-    let request = FileWatch { path: world.text("file"), ..FileWatch::default() };
+    let request = FileWatch {
+        path: world.text("file"),
+        ..FileWatch::default()
+    };
     let (mut feed, _) = armed(&session, request).await;
     for _ in 0..2 {
         session.put_file(&world.text("file"), b"new").await.unwrap();
@@ -130,7 +158,11 @@ async fn a_file_is_followed_over_its_replacement_by_our_own_write() {
 }
 
 fn search(world: &World, pattern: &str) -> SearchText {
-    SearchText { root: world.text(""), pattern: pattern.into(), ..SearchText::default() }
+    SearchText {
+        root: world.text(""),
+        pattern: pattern.into(),
+        ..SearchText::default()
+    }
 }
 
 async fn found(session: &Session, request: SearchText) -> (Vec<(String, u32)>, bool) {
@@ -159,25 +191,61 @@ async fn texts_are_found_as_asked() {
     )
     .await;
     let names = |found: Vec<(String, u32)>| {
-        found.into_iter().map(|(name, line)| format!("{name}:{line}")).collect::<Vec<_>>().join(" ")
+        found
+            .into_iter()
+            .map(|(name, line)| format!("{name}:{line}"))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
-    assert_eq!(names(found(&session, search(&world, "needle")).await.0), "a.txt:2 a.txt:3 b.rs:1");
-    let exact = SearchText { case_sensitive: true, whole_word: true, ..search(&world, "needle") };
+    assert_eq!(
+        names(found(&session, search(&world, "needle")).await.0),
+        "a.txt:2 a.txt:3 b.rs:1"
+    );
+    let exact = SearchText {
+        case_sensitive: true,
+        whole_word: true,
+        ..search(&world, "needle")
+    };
     assert_eq!(names(found(&session, exact).await.0), "b.rs:1");
-    assert_eq!(names(found(&session, search(&world, "s (x)")).await.0), "a.txt:3");
-    let regex = SearchText { regex: true, ..search(&world, "^nee.*\\)$") };
+    assert_eq!(
+        names(found(&session, search(&world, "s (x)")).await.0),
+        "a.txt:3"
+    );
+    let regex = SearchText {
+        regex: true,
+        ..search(&world, "^nee.*\\)$")
+    };
     assert_eq!(names(found(&session, regex).await.0), "a.txt:3");
-    let all = SearchText { no_ignore: true, includes: vec!["ig*".into()], ..search(&world, "needle") };
+    let all = SearchText {
+        no_ignore: true,
+        includes: vec!["ig*".into()],
+        ..search(&world, "needle")
+    };
     assert_eq!(names(found(&session, all).await.0), "ignored:1");
-    let some = SearchText { excludes: vec!["*.txt".into()], ..search(&world, "needle") };
+    let some = SearchText {
+        excludes: vec!["*.txt".into()],
+        ..search(&world, "needle")
+    };
     assert_eq!(names(found(&session, some).await.0), "b.rs:1");
-    let (few, limit_hit) = found(&session, SearchText { max_results: 2, ..search(&world, "needle") }).await;
+    let (few, limit_hit) = found(
+        &session,
+        SearchText {
+            max_results: 2,
+            ..search(&world, "needle")
+        },
+    )
+    .await;
     assert!(few.len() == 2 && limit_hit);
-    let wrong = SearchText { regex: true, ..search(&world, "(") };
+    let wrong = SearchText {
+        regex: true,
+        ..search(&world, "(")
+    };
     assert!(session.search_text(wrong, drop).await.is_err());
     let mut spans = Vec::new();
     session
-        .search_text(search(&world, "(x)"), |files| spans.extend(files[0].lines[0].spans.clone()))
+        .search_text(search(&world, "(x)"), |files| {
+            spans.extend(files[0].lines[0].spans.clone())
+        })
         .await
         .unwrap();
     assert_eq!(spans, [Span { start: 8, end: 11 }]);
@@ -187,15 +255,36 @@ async fn texts_are_found_as_asked() {
 async fn a_search_that_nobody_wants_stops() {
     let world = World::start().await;
     let session = world.bulk_session().await;
-    output(&session, "i=0; while [ $i -lt 300 ]; do yes needle | head -n 5000 > f$i; i=$((i+1)); done").await;
+    output(
+        &session,
+        "i=0; while [ $i -lt 300 ]; do yes needle | head -n 5000 > f$i; i=$((i+1)); done",
+    )
+    .await;
     // More searches than there are threads for them, each stuck on a client that does not read.
-    let request = || SearchText { max_results: u32::MAX, ..search(&world, "needle") };
+    let request = || SearchText {
+        max_results: u32::MAX,
+        ..search(&world, "needle")
+    };
     let mut calls: Vec<_> = (0..40)
-        .map(|_| session.call(guest_protocol::client::Request::SearchText(request())).unwrap())
+        .map(|_| {
+            session
+                .call(guest_protocol::client::Request::SearchText(request()))
+                .unwrap()
+        })
         .collect();
     soon("matches", calls[0].next()).await.unwrap();
     drop(calls);
-    let (few, _) = soon("a new search", found(&session, SearchText { max_results: 3, ..request() })).await;
+    let (few, _) = soon(
+        "a new search",
+        found(
+            &session,
+            SearchText {
+                max_results: 3,
+                ..request()
+            },
+        ),
+    )
+    .await;
     assert_eq!(few.len(), 3);
 }
 
@@ -203,15 +292,31 @@ async fn a_search_that_nobody_wants_stops() {
 async fn names_are_found_by_some_of_their_characters() {
     let world = World::start().await;
     let session = world.editor().await;
-    output(&session, "mkdir -p src/deep; touch src/main.rs src/deep/admin.rs readme.md").await;
+    output(
+        &session,
+        "mkdir -p src/deep; touch src/main.rs src/deep/admin.rs readme.md",
+    )
+    .await;
     let ask = async |query: &str| {
         let mut names = Vec::new();
-        let request =
-            SearchFiles { root: world.text(""), query: query.into(), ..SearchFiles::default() };
-        session.search_files(request, |paths| names.extend(paths)).await.unwrap();
-        names.into_iter().map(|path| path.replace(&world.text(""), "")).collect::<Vec<_>>()
+        let request = SearchFiles {
+            root: world.text(""),
+            query: query.into(),
+            ..SearchFiles::default()
+        };
+        session
+            .search_files(request, |paths| names.extend(paths))
+            .await
+            .unwrap();
+        names
+            .into_iter()
+            .map(|path| path.replace(&world.text(""), ""))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(ask("MN.rs").await, ["src/main.rs", "src/deep/admin.rs"].map(|path| path.to_owned()));
+    assert_eq!(
+        ask("MN.rs").await,
+        ["src/main.rs", "src/deep/admin.rs"].map(|path| path.to_owned())
+    );
     assert_eq!(ask("").await.len(), 3);
 }
 
@@ -220,7 +325,14 @@ async fn ports_come_and_go_and_are_reached() {
     let world = World::start().await;
     let session = world.editor().await;
     let mut feed = session.watch_ports().unwrap();
-    assert!(soon("ports", feed.next()).await.unwrap().unwrap().ports.is_empty());
+    assert!(
+        soon("ports", feed.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .ports
+            .is_empty()
+    );
     let server = "import socket\ns = socket.create_server(('127.0.0.1', 0))\n\
         c, _ = s.accept()\nc.sendall(b'hello ' + c.recv(100))\nc.close()";
     let start = guest_protocol::frames::ExecStart {
@@ -229,9 +341,14 @@ async fn ports_come_and_go_and_are_reached() {
     };
     let exec = session.exec(start).await.unwrap();
     let ports = soon("the port", feed.next()).await.unwrap().unwrap().ports;
-    let [port] = &ports[..] else { panic!("{ports:?}") };
+    let [port] = &ports[..] else {
+        panic!("{ports:?}")
+    };
     assert!(port.loopback_only);
-    assert_eq!((port.pid, port.process.starts_with("python3")), (exec.started().process, true));
+    assert_eq!(
+        (port.pid, port.process.starts_with("python3")),
+        (exec.started().process, true)
+    );
 
     use guest_protocol::client::open_stream;
     use guest_protocol::frames::{TcpStream, failure, stream_open};
@@ -241,10 +358,22 @@ async fn ports_come_and_go_and_are_reached() {
     open_stream(&mut stream, tcp(port.port)).await.unwrap();
     stream.write_all(b"there").await.unwrap();
     let mut answer = Vec::new();
-    soon("the answer", stream.read_to_end(&mut answer)).await.unwrap();
+    soon("the answer", stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
     assert_eq!(answer, b"hello there");
-    assert!(soon("no ports", feed.next()).await.unwrap().unwrap().ports.is_empty());
-    for (port, kind) in [(port.port, failure::Kind::Refused), (70_000, failure::Kind::Invalid)] {
+    assert!(
+        soon("no ports", feed.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .ports
+            .is_empty()
+    );
+    for (port, kind) in [
+        (port.port, failure::Kind::Refused),
+        (70_000, failure::Kind::Invalid),
+    ] {
         let mut stream = world.bulk.open().await.unwrap();
         let error = open_stream(&mut stream, tcp(port)).await.unwrap_err();
         assert_eq!(error.kind(), Some(kind), "{error}");
@@ -265,7 +394,9 @@ async fn figures_and_processes_are_told() {
     let pid = exec.started().process;
     until("the process", || async {
         let processes = session.list_processes().await.unwrap();
-        processes.into_iter().find(|process| process.pid == pid && process.command == "sleep 1000")
+        processes
+            .into_iter()
+            .find(|process| process.pid == pid && process.command == "sleep 1000")
     })
     .await;
 }

@@ -19,13 +19,23 @@ type Raw = Framed<guest_protocol::link::LinkStream, LengthDelimitedCodec>;
 /// A session without the client's good manners.
 async fn raw(world: &World, role: Role) -> Raw {
     let mut stream = world.interactive.open().await.unwrap();
-    let session = SessionStream { class: StreamClass::Interactive.into(), role: role.into() };
-    open_stream(&mut stream, stream_open::Kind::Session(session)).await.unwrap();
+    let session = SessionStream {
+        class: StreamClass::Interactive.into(),
+        role: role.into(),
+    };
+    open_stream(&mut stream, stream_open::Kind::Session(session))
+        .await
+        .unwrap();
     codec::framed(stream)
 }
 
 async fn send(raw: &mut Raw, call: u64, body: client_frame::Body) {
-    raw.send(codec::encode(&ClientFrame { call, body: Some(body) })).await.unwrap();
+    raw.send(codec::encode(&ClientFrame {
+        call,
+        body: Some(body),
+    }))
+    .await
+    .unwrap();
 }
 
 async fn receive(raw: &mut Raw) -> Option<ServerFrame> {
@@ -35,9 +45,19 @@ async fn receive(raw: &mut Raw) -> Option<ServerFrame> {
 
 async fn greeted(world: &World) -> Raw {
     let mut raw = raw(world, Role::Editor).await;
-    send(&mut raw, 0, client_frame::Body::Hello(Hello { generation: 9, client: "raw".into() })).await;
+    send(
+        &mut raw,
+        0,
+        client_frame::Body::Hello(Hello {
+            generation: 9,
+            client: "raw".into(),
+        }),
+    )
+    .await;
     let welcome = receive(&mut raw).await.unwrap();
-    let Some(server_frame::Body::Welcome(welcome)) = welcome.body else { panic!("{welcome:?}") };
+    let Some(server_frame::Body::Welcome(welcome)) = welcome.body else {
+        panic!("{welcome:?}")
+    };
     assert_eq!((welcome.generation, welcome.boot.len()), (1, 16));
     raw
 }
@@ -54,12 +74,24 @@ async fn garbage_ends_that_session_and_no_other() {
     let world = World::start().await;
     let other = world.editor().await;
     let mut first = raw(&world, Role::Editor).await;
-    first.send(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff")).await.unwrap();
-    assert_eq!(failure_of(receive(&mut first).await.unwrap()), (0, failure::Kind::Invalid));
+    first
+        .send(Bytes::from_static(b"\xff\xff\xff\xff\xff\xff"))
+        .await
+        .unwrap();
+    assert_eq!(
+        failure_of(receive(&mut first).await.unwrap()),
+        (0, failure::Kind::Invalid)
+    );
     assert!(receive(&mut first).await.is_none());
     let mut second = greeted(&world).await;
-    second.send(Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff")).await.unwrap();
-    assert_eq!(failure_of(receive(&mut second).await.unwrap()), (0, failure::Kind::Invalid));
+    second
+        .send(Bytes::from_static(b"\x0a\xff\xff\xff\xff\xff"))
+        .await
+        .unwrap();
+    assert_eq!(
+        failure_of(receive(&mut second).await.unwrap()),
+        (0, failure::Kind::Invalid)
+    );
     assert!(receive(&mut second).await.is_none());
     // A length beyond all measure, and a stream that says what nobody understands.
     let mut stream = greeted(&world).await.into_inner();
@@ -67,7 +99,9 @@ async fn garbage_ends_that_session_and_no_other() {
     let mut unopened = world.interactive.open().await.unwrap();
     unopened.write_all(&[0, 0, 0, 2, 0xff, 0xff]).await.unwrap();
     let mut rest = Vec::new();
-    soon("its end", unopened.read_to_end(&mut rest)).await.unwrap();
+    soon("its end", unopened.read_to_end(&mut rest))
+        .await
+        .unwrap();
     other.ping().await.unwrap();
     assert!(output(&other, "true").await.success());
 }
@@ -77,17 +111,28 @@ async fn the_protocol_of_calls_is_kept() {
     let world = World::start().await;
     let mut raw = greeted(&world).await;
     // A request of a later generation.
-    raw.send(Bytes::from_static(&[0x08, 5, 0xfa, 0x3f, 0])).await.unwrap();
-    assert_eq!(failure_of(receive(&mut raw).await.unwrap()), (5, failure::Kind::Unsupported));
+    raw.send(Bytes::from_static(&[0x08, 5, 0xfa, 0x3f, 0]))
+        .await
+        .unwrap();
+    assert_eq!(
+        failure_of(receive(&mut raw).await.unwrap()),
+        (5, failure::Kind::Unsupported)
+    );
     let watch = || client_frame::Body::PortsWatch(Default::default());
     send(&mut raw, 6, watch()).await;
     assert_eq!(receive(&mut raw).await.unwrap().call, 6);
     // More than the credit, with what the program's pipe takes.
-    let start = guest_protocol::frames::ExecStart { stdin: true, ..shell("sleep 1000") };
+    let start = guest_protocol::frames::ExecStart {
+        stdin: true,
+        ..shell("sleep 1000")
+    };
     send(&mut raw, 7, client_frame::Body::ExecStart(start)).await;
     assert_eq!(receive(&mut raw).await.unwrap().call, 7);
     for _ in 0..8 {
-        let data = Data { bytes: vec![0; 64 * 1024].into(), ..Data::default() };
+        let data = Data {
+            bytes: vec![0; 64 * 1024].into(),
+            ..Data::default()
+        };
         send(&mut raw, 7, client_frame::Body::Data(data)).await;
     }
     loop {
@@ -98,7 +143,10 @@ async fn the_protocol_of_calls_is_kept() {
         }
     }
     send(&mut raw, 6, watch()).await;
-    assert_eq!(failure_of(receive(&mut raw).await.unwrap()), (0, failure::Kind::Invalid));
+    assert_eq!(
+        failure_of(receive(&mut raw).await.unwrap()),
+        (0, failure::Kind::Invalid)
+    );
     assert!(receive(&mut raw).await.is_none());
 }
 
@@ -110,7 +158,10 @@ async fn clients_that_never_read_hold_up_nobody() {
     for _ in 0..5 {
         let mut raw = greeted(&world).await;
         for call in 1..50 {
-            let read = guest_protocol::frames::FileRead { path: world.text("large"), ..Default::default() };
+            let read = guest_protocol::frames::FileRead {
+                path: world.text("large"),
+                ..Default::default()
+            };
             send(&mut raw, call, client_frame::Body::FileRead(read)).await;
         }
         stuck.push(raw);
@@ -133,8 +184,12 @@ async fn a_viewer_reads_and_changes_nothing() {
     let refused = [
         viewer.put_file(&world.text("file"), b"x").await.map(drop),
         viewer.make_directory(&world.text("d"), false).await,
-        viewer.rename(&world.text("file"), &world.text("f"), true).await,
-        viewer.copy(&world.text("file"), &world.text("f"), true).await,
+        viewer
+            .rename(&world.text("file"), &world.text("f"), true)
+            .await,
+        viewer
+            .copy(&world.text("file"), &world.text("f"), true)
+            .await,
         viewer.remove(&world.text("file"), true).await,
         viewer.extract(&world.text(""), &b""[..]).await,
         viewer.exec_output(shell("true")).await.map(drop),
@@ -142,11 +197,24 @@ async fn a_viewer_reads_and_changes_nothing() {
         viewer.shutdown(0).await,
         viewer.configure(Configure::default()).await.map(drop),
         world.editor().await.shutdown(0).await,
-        world.editor().await.configure(Configure::default()).await.map(drop),
-        world.session(Role::Unspecified).await.remove(&world.text("file"), true).await,
+        world
+            .editor()
+            .await
+            .configure(Configure::default())
+            .await
+            .map(drop),
+        world
+            .session(Role::Unspecified)
+            .await
+            .remove(&world.text("file"), true)
+            .await,
     ];
     for (number, result) in refused.into_iter().enumerate() {
-        assert_eq!(result.unwrap_err().kind(), Some(failure::Kind::Refused), "number {number}");
+        assert_eq!(
+            result.unwrap_err().kind(),
+            Some(failure::Kind::Refused),
+            "number {number}"
+        );
     }
     assert_eq!(std::fs::read(world.path("file")).unwrap(), b"text");
 }
@@ -159,7 +227,9 @@ async fn configured(world: &World, folder: &str) -> (Session, String) {
         git_user_email: "zoe@example.org".into(),
         environment: [("FROM_HOST".to_owned(), "yes".to_owned())].into(),
         nameservers: vec!["10.1.2.3".into()],
-        extra_certificates: vec!["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----".into()],
+        extra_certificates: vec![
+            "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----".into(),
+        ],
         ..Configure::default()
     };
     let configured = host.configure(configure).await.unwrap();
@@ -182,9 +252,17 @@ async fn the_host_sets_the_machine_up() {
     );
     // Again, as after a restart of the host: nothing is there twice.
     configured(&world, "demo").await;
-    assert_eq!(output(&session, "grep -c BEGIN $SSL_CERT_FILE").await.stdout, b"1\n");
+    assert_eq!(
+        output(&session, "grep -c BEGIN $SSL_CERT_FILE")
+            .await
+            .stdout,
+        b"1\n"
+    );
     for outside in ["../outside", "/etc", "a/../../b"] {
-        let configure = Configure { folder: outside.into(), ..Configure::default() };
+        let configure = Configure {
+            folder: outside.into(),
+            ..Configure::default()
+        };
         let error = host.configure(configure).await.unwrap_err();
         assert_eq!(error.kind(), Some(failure::Kind::Invalid), "{outside}");
     }
@@ -192,7 +270,11 @@ async fn the_host_sets_the_machine_up() {
 
 #[tokio::test]
 async fn git_goes_through_the_relay_to_the_host() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut world = World::start_with(&["--git-relay-port", &port.to_string()]).await;
     configured(&world, "demo").await;
     let session = world.editor().await;
@@ -202,9 +284,12 @@ async fn git_goes_through_the_relay_to_the_host() {
         let open: guest_protocol::frames::StreamOpen =
             codec::read_message(&mut stream).await.unwrap().unwrap();
         assert!(matches!(open.kind, Some(stream_open::Kind::Git(_))));
-        codec::write_message(&mut stream, &guest_protocol::frames::StreamOpened::default())
-            .await
-            .unwrap();
+        codec::write_message(
+            &mut stream,
+            &guest_protocol::frames::StreamOpened::default(),
+        )
+        .await
+        .unwrap();
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
             request.push(stream.read_u8().await.unwrap());
@@ -214,7 +299,12 @@ async fn git_goes_through_the_relay_to_the_host() {
         stream.shutdown().await.unwrap();
         String::from_utf8(request).unwrap()
     });
-    assert!(request.starts_with("GET /https/example.org/a/b.git/info/refs?service=git-upload-pack HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.starts_with(
+            "GET /https/example.org/a/b.git/info/refs?service=git-upload-pack HTTP/1.1\r\n"
+        ),
+        "{request}"
+    );
     let said = String::from_utf8(result.stdout).unwrap();
     assert!(said.contains("403") && said.contains("code 128"), "{said}");
 }
@@ -231,19 +321,38 @@ async fn repositories_tell_what_is_nowhere_else() {
         mkdir -p ../broken/.git; echo nonsense > ../broken/.git/HEAD";
     let made = output(&session, script).await;
     assert!(made.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let found = soon("repositories", session.repositories_status()).await.unwrap();
-    let [broken, empty, work] = &found[..] else { panic!("{found:?}") };
+    let found = soon("repositories", session.repositories_status())
+        .await
+        .unwrap();
+    let [broken, empty, work] = &found[..] else {
+        panic!("{found:?}")
+    };
     assert!(!broken.error.is_empty());
-    assert!(empty.no_remote && empty.uncommitted == 0 && empty.error.is_empty(), "{empty:?}");
+    assert!(
+        empty.no_remote && empty.uncommitted == 0 && empty.error.is_empty(),
+        "{empty:?}"
+    );
     assert_eq!(work.path, format!("{}/work", world.text("demo")));
-    assert_eq!((work.branch.as_str(), work.uncommitted, work.unpushed, work.stashes, work.no_remote), ("side", 2, 2, 1, false));
+    assert_eq!(
+        (
+            work.branch.as_str(),
+            work.uncommitted,
+            work.unpushed,
+            work.stashes,
+            work.no_remote
+        ),
+        ("side", 2, 2, 1, false)
+    );
 }
 
 #[tokio::test]
 async fn stopping_ends_what_was_started() {
     let mut world = World::start().await;
     let host = world.session(Role::Host).await;
-    let exec = host.exec(shell("trap '' TERM HUP; sleep 1000")).await.unwrap();
+    let exec = host
+        .exec(shell("trap '' TERM HUP; sleep 1000"))
+        .await
+        .unwrap();
     let process = exec.started().process;
     host.terminal_create(world::plain_terminal()).await.unwrap();
     host.shutdown(200).await.unwrap();

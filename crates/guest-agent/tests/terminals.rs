@@ -26,7 +26,13 @@ async fn what_is_typed_is_echoed_and_run() {
         }
     })
     .await;
-    assert_eq!(exited, TerminalExited { code: 5, signaled: false });
+    assert_eq!(
+        exited,
+        TerminalExited {
+            code: 5,
+            signaled: false
+        }
+    );
     assert!(session.terminal_list().await.unwrap().is_empty());
 }
 
@@ -43,7 +49,13 @@ async fn programs_see_the_size_and_its_changes() {
     input.write("stty size\n").await.unwrap();
     wait_for_text(&mut terminal, "50 132").await;
     let listed = session.terminal_list().await.unwrap();
-    assert_eq!(listed[0].size, Some(TerminalSize { columns: 132, rows: 50 }));
+    assert_eq!(
+        listed[0].size,
+        Some(TerminalSize {
+            columns: 132,
+            rows: 50
+        })
+    );
     assert_eq!(listed[0].foreground, "sh");
     assert_eq!(listed[0].working_directory, session.welcome().workspace);
 }
@@ -56,7 +68,10 @@ async fn a_client_that_comes_back_gets_what_it_missed_and_nothing_twice() {
     let name = terminal.state().terminal.clone();
     let mut input = terminal.input();
     let mut have = 0;
-    input.write("echo be''fore; until [ -e go ]; do sleep 0.02; done; seq 1 2000; echo af''ter\n").await.unwrap();
+    input
+        .write("echo be''fore; until [ -e go ]; do sleep 0.02; done; seq 1 2000; echo af''ter\n")
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("before") {
         if let Some(TerminalEvent::Output { offset, bytes }) = terminal.next().await.unwrap() {
@@ -69,7 +84,11 @@ async fn a_client_that_comes_back_gets_what_it_missed_and_nothing_twice() {
     world.reconnect().await;
     std::fs::write(world.path("go"), "").unwrap();
     let session = world.editor().await;
-    let attach = TerminalAttach { terminal: name, have, ..TerminalAttach::default() };
+    let attach = TerminalAttach {
+        terminal: name,
+        have,
+        ..TerminalAttach::default()
+    };
     let mut terminal = session.terminal_attach(attach).await.unwrap();
     assert!(terminal.state().continued);
     assert_eq!(terminal.state().offset, have);
@@ -95,13 +114,22 @@ async fn a_new_client_gets_the_screen_even_of_a_full_screen_program() {
     let name = terminal.state().terminal.clone();
     let mut input = terminal.input();
     // What vim and less do: another screen, a place on it, a line of text.
-    input.write("printf '\\033[?1049h\\033[2J\\033[5;7Hfull\\055screen'\n").await.unwrap();
+    input
+        .write("printf '\\033[?1049h\\033[2J\\033[5;7Hfull\\055screen'\n")
+        .await
+        .unwrap();
     wait_for_text(&mut terminal, "full-screen").await;
-    let attach = TerminalAttach { terminal: name, ..TerminalAttach::default() };
+    let attach = TerminalAttach {
+        terminal: name,
+        ..TerminalAttach::default()
+    };
     let mut second = session.terminal_attach(attach).await.unwrap();
     assert!(!second.state().continued);
     let repaint = String::from_utf8_lossy(&second.state().repaint).into_owned();
-    assert!(repaint.contains("full-screen") && repaint.contains("\x1b[?"), "{repaint:?}");
+    assert!(
+        repaint.contains("full-screen") && repaint.contains("\x1b[?"),
+        "{repaint:?}"
+    );
     // Both follow from here on.
     input.write("echo bo''th\n").await.unwrap();
     wait_for_text(&mut terminal, "both").await;
@@ -117,7 +145,10 @@ async fn a_client_that_does_not_read_holds_up_neither_the_program_nor_others() {
     let name = stuck.state().terminal.clone();
     let mut input = stuck.input();
     let other = world.editor().await;
-    let attach = TerminalAttach { terminal: name, ..TerminalAttach::default() };
+    let attach = TerminalAttach {
+        terminal: name,
+        ..TerminalAttach::default()
+    };
     let mut reader = other.terminal_attach(attach).await.unwrap();
     input.write("seq 1 500000; echo en''d\n").await.unwrap();
     // The first client takes nothing meanwhile.
@@ -147,7 +178,10 @@ async fn a_terminal_without_a_client_runs_on_and_answers_programs() {
     let session = world.editor().await;
     let script = "until [ -e go ]; do sleep 0.02; done; stty raw -echo; printf '\\033[6n'; \
         dd bs=1 count=6 of=answer 2>/dev/null; sleep 1000";
-    let create = TerminalCreate { command: ["/bin/sh", "-c", script].map(String::from).to_vec(), ..plain_terminal() };
+    let create = TerminalCreate {
+        command: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+        ..plain_terminal()
+    };
     let terminal = session.terminal_create(create).await.unwrap();
     let name = terminal.state().terminal.clone();
     drop((terminal, session));
@@ -159,7 +193,9 @@ async fn a_terminal_without_a_client_runs_on_and_answers_programs() {
     .await;
     std::fs::write(world.path("go"), "").unwrap();
     let answer = until("the answer", || async {
-        std::fs::read(world.path("answer")).ok().filter(|answer| answer.len() == 6)
+        std::fs::read(world.path("answer"))
+            .ok()
+            .filter(|answer| answer.len() == 6)
     })
     .await;
     assert_eq!(answer, b"\x1b[1;1R");
@@ -171,7 +207,10 @@ async fn a_terminal_without_a_client_runs_on_and_answers_programs() {
 async fn the_same_key_makes_one_terminal() {
     let world = World::start().await;
     let session = world.editor().await;
-    let create = || TerminalCreate { key: "k".into(), ..plain_terminal() };
+    let create = || TerminalCreate {
+        key: "k".into(),
+        ..plain_terminal()
+    };
     let first = session.terminal_create(create()).await.unwrap();
     let second = session.terminal_create(create()).await.unwrap();
     assert_eq!(first.state().terminal, second.state().terminal);
@@ -187,11 +226,22 @@ async fn a_viewer_watches_and_does_not_type() {
     let viewer = world.session(Role::Viewer).await;
     let refused = viewer.terminal_create(plain_terminal()).await.unwrap_err();
     assert_eq!(refused.kind(), Some(failure::Kind::Refused));
-    let attach = TerminalAttach { terminal: name, ..TerminalAttach::default() };
+    let attach = TerminalAttach {
+        terminal: name,
+        ..TerminalAttach::default()
+    };
     let mut watched = viewer.terminal_attach(attach).await.unwrap();
-    watched.input().write("echo by the vie''wer\n").await.unwrap();
+    watched
+        .input()
+        .write("echo by the vie''wer\n")
+        .await
+        .unwrap();
     viewer.ping().await.unwrap();
-    terminal.input().write("echo by the edi''tor\n").await.unwrap();
+    terminal
+        .input()
+        .write("echo by the edi''tor\n")
+        .await
+        .unwrap();
     let shown = wait_for_text(&mut watched, "by the editor").await;
     wait_for_text(&mut terminal, "by the editor").await;
     assert!(!shown.contains("vie"), "{shown}");

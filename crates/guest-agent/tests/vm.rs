@@ -38,14 +38,18 @@ impl Drop for Vm {
 /// measurement fails when the host is busy.
 fn clock_khz() -> u64 {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap();
-    let line = info.lines().find(|line| line.starts_with("cpu MHz")).unwrap();
+    let line = info
+        .lines()
+        .find(|line| line.starts_with("cpu MHz"))
+        .unwrap();
     let megahertz: f64 = line.split(':').nth(1).unwrap().trim().parse().unwrap();
     (megahertz * 1000.0) as u64
 }
 
 impl Vm {
     fn boot() -> Self {
-        let set = std::env::var("ROOST_TEST_IMAGES").expect("ROOST_TEST_IMAGES names a set of images");
+        let set =
+            std::env::var("ROOST_TEST_IMAGES").expect("ROOST_TEST_IMAGES names a set of images");
         let set = PathBuf::from(set);
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -54,7 +58,10 @@ impl Vm {
              cryptomgr.notests random.trust_cpu=on",
             clock_khz()
         );
-        let disk = format!("id=d0,if=none,file={},format=raw,snapshot=on,discard=unmap", set.join("base.ext4").display());
+        let disk = format!(
+            "id=d0,if=none,file={},format=raw,snapshot=on,discard=unmap",
+            set.join("base.ext4").display()
+        );
         let port = |name: &str| {
             [
                 "-chardev".to_owned(),
@@ -64,13 +71,29 @@ impl Vm {
             ]
         };
         let qemu = Command::new("qemu-system-x86_64")
-            .args(["-M", "microvm", "-accel", "tcg,tb-size=64", "-cpu", "max", "-smp", "1", "-m", "512"])
+            .args([
+                "-M",
+                "microvm",
+                "-accel",
+                "tcg,tb-size=64",
+                "-cpu",
+                "max",
+                "-smp",
+                "1",
+                "-m",
+                "512",
+            ])
             .args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"])
             .arg("-kernel")
             .arg(set.join("kernel/vmlinux"))
             .arg("-initrd")
             .arg(set.join("initramfs.cpio"))
-            .args(["-append", &append, "-serial", &format!("file:{}", at("console"))])
+            .args([
+                "-append",
+                &append,
+                "-serial",
+                &format!("file:{}", at("console")),
+            ])
             .args(["-device", "virtio-serial-device"])
             .args(port("interactive"))
             .args(port("bulk"))
@@ -79,19 +102,28 @@ impl Vm {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        Self { qemu, folder, started: Instant::now() }
+        Self {
+            qemu,
+            folder,
+            started: Instant::now(),
+        }
     }
 
     async fn connect(&self, name: &str) -> (Link, Incoming) {
         let path = self.folder.path().join(name);
-        tokio::time::timeout(DEADLINE, link::connect(dial(&path).await, Side::Host, link::random_nonce()))
-            .await
-            .expect("the guest answers in time")
-            .unwrap()
+        tokio::time::timeout(
+            DEADLINE,
+            link::connect(dial(&path).await, Side::Host, link::random_nonce()),
+        )
+        .await
+        .expect("the guest answers in time")
+        .unwrap()
     }
 
     async fn session(&self, link: &Link, class: StreamClass, role: Role) -> Session {
-        Session::open(link.open().await.unwrap(), class, role, "vm test").await.unwrap()
+        Session::open(link.open().await.unwrap(), class, role, "vm test")
+            .await
+            .unwrap()
     }
 
     fn ends(&mut self) -> Duration {
@@ -116,7 +148,10 @@ async fn dial(path: &Path) -> UnixStream {
 }
 
 fn shell(script: &str) -> ExecStart {
-    ExecStart { command: ["/bin/sh", "-c", script].map(String::from).to_vec(), ..ExecStart::default() }
+    ExecStart {
+        command: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+        ..ExecStart::default()
+    }
 }
 
 async fn run(session: &Session, script: &str) -> String {
@@ -130,7 +165,9 @@ async fn run(session: &Session, script: &str) -> String {
 async fn a_machine_boots_works_and_stops() {
     let mut vm = Vm::boot();
     let (interactive, _from) = vm.connect("interactive").await;
-    let host = vm.session(&interactive, StreamClass::Interactive, Role::Host).await;
+    let host = vm
+        .session(&interactive, StreamClass::Interactive, Role::Host)
+        .await;
     eprintln!("start of QEMU to welcome: {:?}", vm.started.elapsed());
     let configure = Configure {
         hostname: "box".into(),
@@ -142,24 +179,56 @@ async fn a_machine_boots_works_and_stops() {
         ..Configure::default()
     };
     let configured = host.configure(configure).await.unwrap();
-    assert_eq!((configured.folder.as_str(), configured.folder_empty), ("/workspaces/demo", true));
+    assert_eq!(
+        (configured.folder.as_str(), configured.folder_empty),
+        ("/workspaces/demo", true)
+    );
 
-    let editor = vm.session(&interactive, StreamClass::Interactive, Role::Editor).await;
+    let editor = vm
+        .session(&interactive, StreamClass::Interactive, Role::Editor)
+        .await;
     assert_eq!(editor.welcome().home, "/home/dev");
-    assert_eq!(run(&editor, "id -un; pwd; hostname; git config user.name").await, "dev\n/workspaces/demo\nbox\nZoë\n");
+    assert_eq!(
+        run(&editor, "id -un; pwd; hostname; git config user.name").await,
+        "dev\n/workspaces/demo\nbox\nZoë\n"
+    );
     assert!(run(&editor, "date +%s").await.starts_with("18000"));
-    assert_eq!(run(&editor, "cat /proc/self/cgroup /proc/self/oom_score_adj").await, "0::/user\n0\n");
+    assert_eq!(
+        run(&editor, "cat /proc/self/cgroup /proc/self/oom_score_adj").await,
+        "0::/user\n0\n"
+    );
     assert_eq!(run(&editor, "sudo id -un").await, "root\n");
-    assert_eq!(run(&editor, "chrt -p $$ | head -1 | sed 's/.*: //'; nice").await, "SCHED_OTHER\n0\n");
-    let root = ExecStart { root: true, ..shell("id -un; cat /proc/1/oom_score_adj") };
-    assert_eq!(host.exec_output(root).await.unwrap().stdout, b"root\n-1000\n");
+    assert_eq!(
+        run(&editor, "chrt -p $$ | head -1 | sed 's/.*: //'; nice").await,
+        "SCHED_OTHER\n0\n"
+    );
+    let root = ExecStart {
+        root: true,
+        ..shell("id -un; cat /proc/1/oom_score_adj")
+    };
+    assert_eq!(
+        host.exec_output(root).await.unwrap().stdout,
+        b"root\n-1000\n"
+    );
 
     // Files are the user's, and root's stay out of reach.
-    let request = FileWrite { path: "/workspaces/demo/a".into(), create: true, ..FileWrite::default() };
+    let request = FileWrite {
+        path: "/workspaces/demo/a".into(),
+        create: true,
+        ..FileWrite::default()
+    };
     editor.write_file(request, &b"text"[..]).await.unwrap();
-    assert_eq!(run(&editor, "stat -c '%U %a' a; cat a").await, "dev 644\ntext");
+    assert_eq!(
+        run(&editor, "stat -c '%U %a' a; cat a").await,
+        "dev 644\ntext"
+    );
     run(&editor, "ln -s /etc/shadow secret").await;
-    assert!(editor.read_file("/workspaces/demo/secret", 0, 0).await.is_err());
+    assert!(
+        editor
+            .read_file("/workspaces/demo/secret", 0, 0)
+            .await
+            .is_err()
+    );
     assert!(editor.put_file("/etc/passwd", b"mine").await.is_err());
 
     terminal(&vm, &editor).await;
@@ -168,16 +237,30 @@ async fn a_machine_boots_works_and_stops() {
     // The link goes and comes back; the terminal is still there.
     drop((host, editor, interactive, _from));
     let (interactive, _from) = vm.connect("interactive").await;
-    let host = vm.session(&interactive, StreamClass::Interactive, Role::Host).await;
+    let host = vm
+        .session(&interactive, StreamClass::Interactive, Role::Host)
+        .await;
     assert_eq!(host.terminal_list().await.unwrap().len(), 1);
     let console = std::fs::read_to_string(vm.folder.path().join("console")).unwrap();
-    eprintln!("{}", console.lines().find(|line| line.contains("ready")).unwrap_or_default());
+    eprintln!(
+        "{}",
+        console
+            .lines()
+            .find(|line| line.contains("ready"))
+            .unwrap_or_default()
+    );
     host.shutdown(3000).await.unwrap();
     eprintln!("shutdown to the end of QEMU: {:?}", vm.ends());
 }
 
 async fn terminal(vm: &Vm, editor: &Session) {
-    let create = TerminalCreate { size: Some(TerminalSize { columns: 80, rows: 24 }), ..TerminalCreate::default() };
+    let create = TerminalCreate {
+        size: Some(TerminalSize {
+            columns: 80,
+            rows: 24,
+        }),
+        ..TerminalCreate::default()
+    };
     let mut terminal = editor.terminal_create(create).await.unwrap();
     let mut input = terminal.input();
     let mut seen = String::new();
@@ -196,7 +279,10 @@ async fn terminal(vm: &Vm, editor: &Session) {
     for _ in 0..50 {
         let begun = Instant::now();
         input.write("x").await.unwrap();
-        while !matches!(terminal.next().await.unwrap(), Some(TerminalEvent::Output { .. })) {}
+        while !matches!(
+            terminal.next().await.unwrap(),
+            Some(TerminalEvent::Output { .. })
+        ) {}
         echoes.push(begun.elapsed());
     }
     echoes.sort();
@@ -208,7 +294,10 @@ async fn ports_and_links(vm: &Vm, editor: &Session) {
     let session = vm.session(&bulk, StreamClass::Bulk, Role::Editor).await;
     run(&session, "head -c 50000000 /dev/urandom > large").await;
     let begun = Instant::now();
-    let mut download = session.read_file("/workspaces/demo/large", 0, 0).await.unwrap();
+    let mut download = session
+        .read_file("/workspaces/demo/large", 0, 0)
+        .await
+        .unwrap();
     let mut size = 0;
     while let Some(piece) = download.next().await.unwrap() {
         size += piece.len();
@@ -216,7 +305,10 @@ async fn ports_and_links(vm: &Vm, editor: &Session) {
     assert_eq!(size, 50_000_000);
     eprintln!("download: {:.0} MB/s", 50.0 / begun.elapsed().as_secs_f64());
     let mut ports = session.watch_ports().unwrap();
-    let server = editor.exec(shell("exec python3 -m http.server 8000")).await.unwrap();
+    let server = editor
+        .exec(shell("exec python3 -m http.server 8000"))
+        .await
+        .unwrap();
     let found = tokio::time::timeout(DEADLINE, async {
         loop {
             let seen = ports.next().await.unwrap().unwrap();

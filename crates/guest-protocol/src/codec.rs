@@ -12,7 +12,9 @@ pub const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// A stream of encoded messages over `io`, for sessions.
 pub fn framed<T: AsyncRead + AsyncWrite>(io: T) -> Framed<T, LengthDelimitedCodec> {
-    LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE).new_framed(io)
+    LengthDelimitedCodec::builder()
+        .max_frame_length(MAX_MESSAGE)
+        .new_framed(io)
 }
 
 /// Reads one message and not a byte beyond it, since raw bytes may follow. `None` at a clean end.
@@ -45,7 +47,9 @@ pub async fn write_message(
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(4 + length);
     frame.extend_from_slice(&(length as u32).to_be_bytes());
-    message.encode(&mut frame).expect("BytesMut grows as needed");
+    message
+        .encode(&mut frame)
+        .expect("BytesMut grows as needed");
     writer.write_all(&frame).await?;
     writer.flush().await
 }
@@ -68,7 +72,10 @@ mod tests {
     #[tokio::test]
     async fn messages_round_trip_and_nothing_beyond_is_read() {
         let (mut left, mut right) = tokio::io::duplex(64);
-        let sent = Hello { generation: 1, client: "test".into() };
+        let sent = Hello {
+            generation: 1,
+            client: "test".into(),
+        };
         write_message(&mut left, &sent).await.unwrap();
         left.write_all(b"raw").await.unwrap();
         drop(left);
@@ -87,7 +94,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_clean_end_is_not_an_error_but_a_torn_message_is() {
-        assert!(read_message::<Hello>(&mut &b""[..]).await.unwrap().is_none());
+        assert!(
+            read_message::<Hello>(&mut &b""[..])
+                .await
+                .unwrap()
+                .is_none()
+        );
         assert!(read_message::<Hello>(&mut &[0, 0][..]).await.is_err());
     }
 }

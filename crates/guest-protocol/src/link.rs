@@ -162,7 +162,11 @@ async fn drive<T>(
             {
                 let request = waiting.take().expect("checked above");
                 // A caller that has gone away drops its stream, which closes it.
-                let _ = request.send(opened.map(|stream| stream.compat()).map_err(io::Error::other));
+                let _ = request.send(
+                    opened
+                        .map(|stream| stream.compat())
+                        .map_err(io::Error::other),
+                );
                 continue;
             }
             return match connection.poll_next_inbound(context) {
@@ -205,28 +209,48 @@ mod tests {
         opened.write_all(b"to the guest").await.unwrap();
         opened.shutdown().await.unwrap();
         let mut text = String::new();
-        to_guest.recv().await.unwrap().read_to_string(&mut text).await.unwrap();
+        to_guest
+            .recv()
+            .await
+            .unwrap()
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "to the guest");
 
         let mut opened = guest.open().await.unwrap();
         opened.write_all(b"to the host").await.unwrap();
         opened.shutdown().await.unwrap();
         text.clear();
-        to_host.recv().await.unwrap().read_to_string(&mut text).await.unwrap();
+        to_host
+            .recv()
+            .await
+            .unwrap()
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "to the host");
     }
 
     #[tokio::test]
     async fn bytes_of_an_earlier_life_are_thrown_away() {
         let mut old_preface = Vec::new();
-        send_preface(&mut old_preface, [7; 16], [9; 16]).await.unwrap();
+        send_preface(&mut old_preface, [7; 16], [9; 16])
+            .await
+            .unwrap();
         let stale = [b"RROOSROOSTLKgarbage", old_preface.as_slice(), b"ROO"].concat();
         let ((host, _to_host), (_guest, mut to_guest)) = pair(&stale, &stale).await;
         let mut opened = host.open().await.unwrap();
         opened.write_all(b"fresh").await.unwrap();
         opened.shutdown().await.unwrap();
         let mut text = String::new();
-        to_guest.recv().await.unwrap().read_to_string(&mut text).await.unwrap();
+        to_guest
+            .recv()
+            .await
+            .unwrap()
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "fresh");
     }
 
@@ -242,7 +266,13 @@ mod tests {
         other.write_all(b"through").await.unwrap();
         other.shutdown().await.unwrap();
         let mut text = String::new();
-        to_guest.recv().await.unwrap().read_to_string(&mut text).await.unwrap();
+        to_guest
+            .recv()
+            .await
+            .unwrap()
+            .read_to_string(&mut text)
+            .await
+            .unwrap();
         assert_eq!(text, "through");
         assert!(!writer.is_finished());
     }

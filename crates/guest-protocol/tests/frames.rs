@@ -28,17 +28,69 @@ macro_rules! kinds {
 
 kinds!(open, super::stream_open::Kind, Session, Tcp, Git);
 kinds!(
-    client, super::client_frame::Body, Hello, Cancel, Credit, Data, Ping, FileStat, FileList, FileRead,
-    FileWrite, FileMakeDirectory, FileRename, FileCopy, FileRemove, FileWatch, FileArchive,
-    FileExtract, SearchText, SearchFiles, TerminalCreate, TerminalAttach, TerminalResize,
-    TerminalClose, TerminalList, ExecStart, ExecAttach, ExecSignal, ExecList, PortsWatch,
-    MetricsWatch, RepositoriesStatus, ListProcesses, Configure, Shutdown,
+    client,
+    super::client_frame::Body,
+    Hello,
+    Cancel,
+    Credit,
+    Data,
+    Ping,
+    FileStat,
+    FileList,
+    FileRead,
+    FileWrite,
+    FileMakeDirectory,
+    FileRename,
+    FileCopy,
+    FileRemove,
+    FileWatch,
+    FileArchive,
+    FileExtract,
+    SearchText,
+    SearchFiles,
+    TerminalCreate,
+    TerminalAttach,
+    TerminalResize,
+    TerminalClose,
+    TerminalList,
+    ExecStart,
+    ExecAttach,
+    ExecSignal,
+    ExecList,
+    PortsWatch,
+    MetricsWatch,
+    RepositoriesStatus,
+    ListProcesses,
+    Configure,
+    Shutdown,
 );
 kinds!(
-    server, super::server_frame::Body, Welcome, Failure, Done, Data, Credit, Pong, FileInfo, FileListing,
-    FileWritten, FileEvents, SearchMatches, SearchFinished, SearchPaths, TerminalState,
-    TerminalExited, Terminals, ExecStarted, ExecExited, Execs, Ports, Metrics, Repositories,
-    Processes, Configured,
+    server,
+    super::server_frame::Body,
+    Welcome,
+    Failure,
+    Done,
+    Data,
+    Credit,
+    Pong,
+    FileInfo,
+    FileListing,
+    FileWritten,
+    FileEvents,
+    SearchMatches,
+    SearchFinished,
+    SearchPaths,
+    TerminalState,
+    TerminalExited,
+    Terminals,
+    ExecStarted,
+    ExecExited,
+    Execs,
+    Ports,
+    Metrics,
+    Repositories,
+    Processes,
+    Configured,
 );
 
 type Fixtures = BTreeMap<(String, String), Vec<u8>>;
@@ -54,7 +106,10 @@ fn fixtures() -> Fixtures {
         let mut word = || words.next().unwrap_or_default().to_owned();
         let (message, kind, digits) = (word(), word(), word());
         let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-        ((message, kind), (0..digits.len()).step_by(2).map(byte).collect())
+        (
+            (message, kind),
+            (0..digits.len()).step_by(2).map(byte).collect(),
+        )
     };
     text.lines().map(line).collect()
 }
@@ -64,20 +119,33 @@ fn again(message: &str, bytes: &[u8]) -> (String, Vec<u8>) {
     match message {
         "StreamOpen" => {
             let frame = StreamOpen::decode(bytes).unwrap();
-            (open::name(frame.kind.as_ref().unwrap()).into(), frame.encode_to_vec())
+            (
+                open::name(frame.kind.as_ref().unwrap()).into(),
+                frame.encode_to_vec(),
+            )
         }
         "StreamOpened" => {
             let frame = StreamOpened::decode(bytes).unwrap();
-            let kind = if frame.failure.is_some() { "Failed" } else { "Opened" };
+            let kind = if frame.failure.is_some() {
+                "Failed"
+            } else {
+                "Opened"
+            };
             (kind.into(), frame.encode_to_vec())
         }
         "ClientFrame" => {
             let frame = ClientFrame::decode(bytes).unwrap();
-            (client::name(frame.body.as_ref().unwrap()).into(), frame.encode_to_vec())
+            (
+                client::name(frame.body.as_ref().unwrap()).into(),
+                frame.encode_to_vec(),
+            )
         }
         "ServerFrame" => {
             let frame = ServerFrame::decode(bytes).unwrap();
-            (server::name(frame.body.as_ref().unwrap()).into(), frame.encode_to_vec())
+            (
+                server::name(frame.body.as_ref().unwrap()).into(),
+                frame.encode_to_vec(),
+            )
         }
         other => panic!("no message {other}"),
     }
@@ -102,7 +170,9 @@ fn there_is_a_frame_of_every_kind() {
         let mut text = String::new();
         for ((message, kind), bytes) in &fixtures {
             write!(text, "{message} {kind} ").unwrap();
-            bytes.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+            bytes
+                .iter()
+                .for_each(|byte| write!(text, "{byte:02x}").unwrap());
             text.push('\n');
         }
         std::fs::write(file(), text).unwrap();
@@ -141,22 +211,50 @@ fn samples() -> Fixtures {
         samples.insert((message.into(), kind), bytes);
     };
     for kind in opens() {
-        add("StreamOpen", StreamOpen { kind: Some(kind) }.encode_to_vec());
+        add(
+            "StreamOpen",
+            StreamOpen { kind: Some(kind) }.encode_to_vec(),
+        );
     }
-    add("StreamOpened", StreamOpened { failure: None }.encode_to_vec());
-    add("StreamOpened", StreamOpened { failure: Some(failed()) }.encode_to_vec());
+    add(
+        "StreamOpened",
+        StreamOpened { failure: None }.encode_to_vec(),
+    );
+    add(
+        "StreamOpened",
+        StreamOpened {
+            failure: Some(failed()),
+        }
+        .encode_to_vec(),
+    );
     for (call, body) in requests().into_iter().enumerate() {
-        add("ClientFrame", ClientFrame { call: call as u64, body: Some(body) }.encode_to_vec());
+        add(
+            "ClientFrame",
+            ClientFrame {
+                call: call as u64,
+                body: Some(body),
+            }
+            .encode_to_vec(),
+        );
     }
     for (call, body) in answers().into_iter().enumerate() {
-        add("ServerFrame", ServerFrame { call: call as u64, body: Some(body) }.encode_to_vec());
+        add(
+            "ServerFrame",
+            ServerFrame {
+                call: call as u64,
+                body: Some(body),
+            }
+            .encode_to_vec(),
+        );
     }
     samples
 }
 
 fn opens() -> Vec<stream_open::Kind> {
-    let session =
-        frames::SessionStream { class: StreamClass::Bulk.into(), role: Role::Editor.into() };
+    let session = frames::SessionStream {
+        class: StreamClass::Bulk.into(),
+        role: Role::Editor.into(),
+    };
     vec![
         stream_open::Kind::Session(session),
         stream_open::Kind::Tcp(frames::TcpStream { port: 8080 }),
@@ -165,15 +263,26 @@ fn opens() -> Vec<stream_open::Kind> {
 }
 
 fn failed() -> frames::Failure {
-    frames::Failure { kind: failure::Kind::Refused.into(), message: text("nobody listens") }
+    frames::Failure {
+        kind: failure::Kind::Refused.into(),
+        message: text("nobody listens"),
+    }
 }
 
 fn data() -> Data {
-    Data { offset: 300, bytes: vec![0, 255, 10].into(), channel: 1, end: true }
+    Data {
+        offset: 300,
+        bytes: vec![0, 255, 10].into(),
+        channel: 1,
+        end: true,
+    }
 }
 
 fn size() -> Option<TerminalSize> {
-    Some(TerminalSize { columns: 132, rows: 50 })
+    Some(TerminalSize {
+        columns: 132,
+        rows: 50,
+    })
 }
 
 fn info() -> FileInfo {
@@ -195,14 +304,24 @@ fn requests() -> Vec<client_frame::Body> {
     let path = || text("/workspaces/demo/a b");
     let pair = || [(text("KEY"), text("a=b"))].into();
     vec![
-        Body::Hello(frames::Hello { generation: 1, client: text("workbench 0.1.0") }),
+        Body::Hello(frames::Hello {
+            generation: 1,
+            client: text("workbench 0.1.0"),
+        }),
         Body::Cancel(frames::Cancel {}),
         Body::Credit(frames::Credit { bytes: 65_536 }),
         Body::Data(data()),
         Body::Ping(frames::Ping {}),
-        Body::FileStat(frames::FileStat { path: path(), no_follow: true }),
+        Body::FileStat(frames::FileStat {
+            path: path(),
+            no_follow: true,
+        }),
         Body::FileList(frames::FileList { path: path() }),
-        Body::FileRead(frames::FileRead { path: path(), offset: 7, length: 9 }),
+        Body::FileRead(frames::FileRead {
+            path: path(),
+            offset: 7,
+            length: 9,
+        }),
         Body::FileWrite(frames::FileWrite {
             path: path(),
             create: true,
@@ -211,10 +330,24 @@ fn requests() -> Vec<client_frame::Body> {
             mode: 0o600,
             make_parents: true,
         }),
-        Body::FileMakeDirectory(frames::FileMakeDirectory { path: path(), parents: true }),
-        Body::FileRename(frames::FileRename { from: path(), to: text("/b"), overwrite: true }),
-        Body::FileCopy(frames::FileCopy { from: path(), to: text("/b"), overwrite: true }),
-        Body::FileRemove(frames::FileRemove { path: path(), recursive: true }),
+        Body::FileMakeDirectory(frames::FileMakeDirectory {
+            path: path(),
+            parents: true,
+        }),
+        Body::FileRename(frames::FileRename {
+            from: path(),
+            to: text("/b"),
+            overwrite: true,
+        }),
+        Body::FileCopy(frames::FileCopy {
+            from: path(),
+            to: text("/b"),
+            overwrite: true,
+        }),
+        Body::FileRemove(frames::FileRemove {
+            path: path(),
+            recursive: true,
+        }),
         Body::FileWatch(frames::FileWatch {
             path: path(),
             recursive: true,
@@ -222,7 +355,10 @@ fn requests() -> Vec<client_frame::Body> {
             resume: 8,
             resume_watch: vec![1, 2].into(),
         }),
-        Body::FileArchive(frames::FileArchive { path: path(), zip: true }),
+        Body::FileArchive(frames::FileArchive {
+            path: path(),
+            zip: true,
+        }),
         Body::FileExtract(frames::FileExtract { path: path() }),
         Body::SearchText(frames::SearchText {
             root: path(),
@@ -257,8 +393,13 @@ fn requests() -> Vec<client_frame::Body> {
             have: 12_345,
             repaint: true,
         }),
-        Body::TerminalResize(frames::TerminalResize { terminal: text("t1"), size: size() }),
-        Body::TerminalClose(frames::TerminalClose { terminal: text("t1") }),
+        Body::TerminalResize(frames::TerminalResize {
+            terminal: text("t1"),
+            size: size(),
+        }),
+        Body::TerminalClose(frames::TerminalClose {
+            terminal: text("t1"),
+        }),
         Body::TerminalList(frames::TerminalList {}),
         Body::ExecStart(frames::ExecStart {
             command: vec![text("make"), text("-j2")],
@@ -274,7 +415,10 @@ fn requests() -> Vec<client_frame::Body> {
             stdout_offset: 1,
             stderr_offset: 2,
         }),
-        Body::ExecSignal(frames::ExecSignal { exec: text("x1"), signal: 15 }),
+        Body::ExecSignal(frames::ExecSignal {
+            exec: text("x1"),
+            signal: 15,
+        }),
         Body::ExecList(frames::ExecList {}),
         Body::PortsWatch(frames::PortsWatch {}),
         Body::MetricsWatch(frames::MetricsWatch { interval_ms: 500 }),
@@ -314,10 +458,16 @@ fn answers() -> Vec<server_frame::Body> {
         Body::Credit(frames::Credit { bytes: 65_536 }),
         Body::Pong(frames::Pong {}),
         Body::FileInfo(info()),
-        Body::FileListing(frames::FileListing { entries: vec![info()], more: true }),
+        Body::FileListing(frames::FileListing {
+            entries: vec![info()],
+            more: true,
+        }),
         Body::FileWritten(frames::FileWritten { info: Some(info()) }),
         Body::FileEvents(frames::FileEvents {
-            events: vec![FileEvent { kind: file_event::Kind::Deleted.into(), path: text("/a") }],
+            events: vec![FileEvent {
+                kind: file_event::Kind::Deleted.into(),
+                path: text("/a"),
+            }],
             sequence: 9,
             rescan: true,
             watch: vec![1, 2].into(),
@@ -332,8 +482,13 @@ fn answers() -> Vec<server_frame::Body> {
                 }],
             }],
         }),
-        Body::SearchFinished(frames::SearchFinished { limit_hit: true, files_searched: 99 }),
-        Body::SearchPaths(frames::SearchPaths { paths: vec![text("/a"), text("/b")] }),
+        Body::SearchFinished(frames::SearchFinished {
+            limit_hit: true,
+            files_searched: 99,
+        }),
+        Body::SearchPaths(frames::SearchPaths {
+            paths: vec![text("/a"), text("/b")],
+        }),
         Body::TerminalState(frames::TerminalState {
             terminal: text("t1"),
             offset: 77,
@@ -343,7 +498,10 @@ fn answers() -> Vec<server_frame::Body> {
             title: text("bash"),
             process: 42,
         }),
-        Body::TerminalExited(frames::TerminalExited { code: 9, signaled: true }),
+        Body::TerminalExited(frames::TerminalExited {
+            code: 9,
+            signaled: true,
+        }),
         Body::Terminals(frames::Terminals {
             terminals: vec![frames::terminals::Terminal {
                 terminal: text("t1"),
@@ -364,7 +522,10 @@ fn answers() -> Vec<server_frame::Body> {
             stdout_offset: 1,
             stderr_offset: 2,
         }),
-        Body::ExecExited(frames::ExecExited { code: 1, signaled: true }),
+        Body::ExecExited(frames::ExecExited {
+            code: 1,
+            signaled: true,
+        }),
         Body::Execs(frames::Execs {
             execs: vec![frames::execs::Exec {
                 exec: text("x1"),
@@ -415,6 +576,9 @@ fn answers() -> Vec<server_frame::Body> {
                 command: text("vim"),
             }],
         }),
-        Body::Configured(frames::Configured { folder: text("/workspaces/demo"), folder_empty: true }),
+        Body::Configured(frames::Configured {
+            folder: text("/workspaces/demo"),
+            folder_empty: true,
+        }),
     ]
 }

@@ -34,7 +34,9 @@ pub struct MonitorClient {
 
 impl MonitorClient {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+        }
     }
 
     pub fn socket(&self) -> &Path {
@@ -55,9 +57,17 @@ impl MonitorClient {
 
     /// Opens a stream to the guest; `stream_open` is an encoded `StreamOpen`. The guest's own
     /// `StreamOpened` is the first thing to be read from it.
-    pub async fn open(&self, bulk: bool, stream_open: bytes::Bytes) -> Result<UnixStream, MonitorError> {
+    pub async fn open(
+        &self,
+        bulk: bool,
+        stream_open: bytes::Bytes,
+    ) -> Result<UnixStream, MonitorError> {
         let mut connection = self.connect().await?;
-        send(&mut connection, request::Body::Open(Open { bulk, stream_open })).await?;
+        send(
+            &mut connection,
+            request::Body::Open(Open { bulk, stream_open }),
+        )
+        .await?;
         receive(&mut connection).await?.ok_or_else(closed)?;
         Ok(connection)
     }
@@ -72,7 +82,10 @@ impl MonitorClient {
     async fn connect(&self) -> Result<UnixStream, MonitorError> {
         UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| MonitorError::Gone { path: self.socket.clone(), source })
+            .map_err(|source| MonitorError::Gone {
+                path: self.socket.clone(),
+                source,
+            })
     }
 }
 
@@ -85,7 +98,9 @@ pub struct StatusWatch {
 impl StatusWatch {
     /// The next status; `None` when the monitor has ended.
     pub async fn next(&mut self) -> Result<Option<VmStatus>, MonitorError> {
-        Ok(receive(&mut self.connection).await?.map(|answer| answer.status.unwrap_or_default()))
+        Ok(receive(&mut self.connection)
+            .await?
+            .map(|answer| answer.status.unwrap_or_default()))
     }
 }
 
@@ -94,7 +109,11 @@ fn closed() -> MonitorError {
 }
 
 async fn send(connection: &mut UnixStream, body: request::Body) -> io::Result<()> {
-    let request = Request { generation: GENERATION, body: Some(body) }.encode_to_vec();
+    let request = Request {
+        generation: GENERATION,
+        body: Some(body),
+    }
+    .encode_to_vec();
     let mut frame = (request.len() as u32).to_be_bytes().to_vec();
     frame.extend_from_slice(&request);
     connection.write_all(&frame).await

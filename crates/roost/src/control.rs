@@ -13,7 +13,8 @@ pub const ADDRESS: &str = "address";
 
 pub async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<ControlPlane> {
     let secret = |name: &str| {
-        data.secret(name, 32).with_context(|| format!("cannot use the key {name} in the data folder"))
+        data.secret(name, 32)
+            .with_context(|| format!("cannot use the key {name} in the data folder"))
     };
     let control = ControlConfig {
         folder: data.path().into(),
@@ -26,12 +27,16 @@ pub async fn open(config: &Config, data: &DataFolder) -> anyhow::Result<ControlP
         version: env!("CARGO_PKG_VERSION").into(),
         world: World::real(),
     };
-    ControlPlane::open(control).await.context("cannot open the database")
+    ControlPlane::open(control)
+        .await
+        .context("cannot open the database")
 }
 
 /// What control plane and gateway share.
 pub fn ticket_key(data: &DataFolder) -> anyhow::Result<TicketKey> {
-    let secret = data.secret("tickets", 32).context("cannot use the key of tickets in the data folder")?;
+    let secret = data
+        .secret("tickets", 32)
+        .context("cannot use the key of tickets in the data folder")?;
     Ok(TicketKey::new(&secret))
 }
 

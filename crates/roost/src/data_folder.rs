@@ -40,17 +40,30 @@ pub struct DataFolder {
 impl DataFolder {
     /// Makes the folder if need be, and takes it for this process.
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
-        let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let unusable = |source| DataFolderError::Unusable {
+            path: path.into(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(unusable)?;
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock = lock(&path)?;
         check_format(&path)?;
-        Ok(Self { path, _lock: Some(lock) })
+        Ok(Self {
+            path,
+            _lock: Some(lock),
+        })
     }
 
     /// Looks into the folder while a server may run on it.
     pub fn visit(path: &Path) -> Result<Self, DataFolderError> {
-        let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
+        let unusable = |source| DataFolderError::Unusable {
+            path: path.into(),
+            source,
+        };
         let path = fs::canonicalize(path).map_err(unusable)?;
         if !path.join(FORMAT_FILE).exists() {
             return Err(DataFolderError::Unclear { path });
@@ -66,7 +79,10 @@ impl DataFolder {
     /// A secret of this length, made at the first start. Beside the database, not in it.
     pub fn secret(&self, name: &str, length: usize) -> io::Result<Vec<u8>> {
         let folder = self.path.join("keys");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         let file = folder.join(name);
         match fs::read(&file) {
             Ok(secret) if secret.len() == length => return Ok(secret),
@@ -84,7 +100,9 @@ impl DataFolder {
 
     /// A small text that was remembered, such as the port of the last start.
     pub fn recall(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.path.join(name)).ok().map(|text| text.trim().to_owned())
+        fs::read_to_string(self.path.join(name))
+            .ok()
+            .map(|text| text.trim().to_owned())
     }
 
     pub fn remember(&self, name: &str, text: &str) -> io::Result<()> {
@@ -93,7 +111,10 @@ impl DataFolder {
 }
 
 fn lock(path: &Path) -> Result<File, DataFolderError> {
-    let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
+    let unusable = |source| DataFolderError::Unusable {
+        path: path.into(),
+        source,
+    };
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -107,22 +128,33 @@ fn lock(path: &Path) -> Result<File, DataFolderError> {
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
             file.read_to_string(&mut pid).map_err(unusable)?;
-            return Err(DataFolderError::InUse { path: path.into(), pid: pid.trim().into() });
+            return Err(DataFolderError::InUse {
+                path: path.into(),
+                pid: pid.trim().into(),
+            });
         }
         Err(error) => return Err(unusable(error.into())),
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(unusable)?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .map_err(unusable)?;
     writeln!(file, "{}", std::process::id()).map_err(unusable)?;
     Ok(file)
 }
 
 /// Checks the format, or notes it in a folder that has none.
 fn check_format(path: &Path) -> Result<(), DataFolderError> {
-    let unusable = |source| DataFolderError::Unusable { path: path.into(), source };
+    let unusable = |source| DataFolderError::Unusable {
+        path: path.into(),
+        source,
+    };
     let file = path.join(FORMAT_FILE);
     match fs::read_to_string(&file) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found > FORMAT => Err(DataFolderError::Newer { path: path.into(), found }),
+            Ok(found) if found > FORMAT => Err(DataFolderError::Newer {
+                path: path.into(),
+                found,
+            }),
             Ok(_) => Ok(()),
             Err(_) => Err(DataFolderError::Unclear { path: path.into() }),
         },
@@ -137,7 +169,8 @@ fn check_format(path: &Path) -> Result<(), DataFolderError> {
 fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("a file lies in a folder");
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -153,7 +186,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DataFolder::open(folder.path()).unwrap();
         let error = DataFolder::open(folder.path()).unwrap_err();
-        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&std::process::id().to_string()),
+            "{error}"
+        );
         DataFolder::visit(folder.path()).unwrap();
         drop(first);
         DataFolder::open(folder.path()).unwrap();
@@ -162,12 +198,21 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(DataFolder::visit(folder.path()), Err(DataFolderError::Unclear { .. })));
+        assert!(matches!(
+            DataFolder::visit(folder.path()),
+            Err(DataFolderError::Unclear { .. })
+        ));
         DataFolder::open(folder.path()).unwrap();
         fs::write(folder.path().join("format"), "2\n").unwrap();
         let error = DataFolder::open(folder.path()).unwrap_err();
-        assert!(matches!(error, DataFolderError::Newer { found: 2, .. }), "{error}");
-        assert_eq!(fs::read_to_string(folder.path().join("format")).unwrap(), "2\n");
+        assert!(
+            matches!(error, DataFolderError::Newer { found: 2, .. }),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(folder.path().join("format")).unwrap(),
+            "2\n"
+        );
         fs::write(folder.path().join("format"), "?").unwrap();
         assert!(matches!(
             DataFolder::open(folder.path()),
@@ -183,7 +228,10 @@ mod tests {
         assert_eq!(data.secret("tickets", 32).unwrap(), secret);
         assert_ne!(data.secret("other", 32).unwrap(), secret);
         let file = data.path().join("keys/tickets");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         fs::write(file, "short").unwrap();
         assert!(data.secret("tickets", 32).is_err());
     }

@@ -45,8 +45,15 @@ impl Doctor {
         } else {
             print!("{}", in_words(&description));
         }
-        let sound = description.layers.iter().all(|layer| layer.on || !layer.isolation);
-        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(2) })
+        let sound = description
+            .layers
+            .iter()
+            .all(|layer| layer.on || !layer.isolation);
+        Ok(if sound {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        })
     }
 }
 
@@ -116,10 +123,19 @@ mod tests {
             memory_promised_mib: 0,
             disk_free_mib: 100,
             accelerator: Accelerator::Tcg,
-            layers: vec![layer("network", true, true), layer("jail", false, true), layer("fuse", false, false)],
+            layers: vec![
+                layer("network", true, true),
+                layer("jail", false, true),
+                layer("fuse", false, false),
+            ],
             version: "0".into(),
         });
-        assert!(text.contains("✓ network: so it is\n✗ jail: so it is\n    to mend it: do this\n    an isolation"));
-        assert!(text.ends_with("✗ fuse: so it is\n    to mend it: do this\n"), "{text}");
+        assert!(text.contains(
+            "✓ network: so it is\n✗ jail: so it is\n    to mend it: do this\n    an isolation"
+        ));
+        assert!(
+            text.ends_with("✗ fuse: so it is\n    to mend it: do this\n"),
+            "{text}"
+        );
     }
 }

@@ -10,8 +10,12 @@ use host_agent::config::{Driver, Proxy};
 use crate::config::Config;
 
 /// Further certificate authorities, in files: what programs commonly take them from.
-const CERTIFICATE_VARIABLES: [&str; 4] =
-    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+const CERTIFICATE_VARIABLES: [&str; 4] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
 
 /// Larger files are whole trust stores, which every guest has already.
 const LARGEST_EXTRA: usize = 64 * 1024;
@@ -23,14 +27,18 @@ pub fn config(config: &Config, data: &Path) -> anyhow::Result<HostConfig> {
     host.driver = match &config.vm.process_agent {
         Some(agent) => {
             anyhow::ensure!(
-                std::env::var_os(vm_monitor::ALLOW_PROCESS_DRIVER).is_some_and(|value| value == "1"),
+                std::env::var_os(vm_monitor::ALLOW_PROCESS_DRIVER)
+                    .is_some_and(|value| value == "1"),
                 "the process driver isolates nothing and is for tests only"
             );
-            Driver::Process { agent: agent.clone() }
+            Driver::Process {
+                agent: agent.clone(),
+            }
         }
-        None => {
-            Driver::Qemu { program: config.vm.qemu.clone(), accelerator: config.vm.accelerator }
-        }
+        None => Driver::Qemu {
+            program: config.vm.qemu.clone(),
+            accelerator: config.vm.accelerator,
+        },
     };
     host.room = config.room;
     host.network = config.network.clone();
@@ -41,8 +49,14 @@ pub fn config(config: &Config, data: &Path) -> anyhow::Result<HostConfig> {
 }
 
 fn extra_certificates() -> Vec<String> {
-    let files: BTreeSet<_> =
-        CERTIFICATE_VARIABLES.iter().filter_map(|name| std::env::var_os(name)).collect();
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    texts.filter(|text| text.len() <= LARGEST_EXTRA && text.contains("BEGIN CERTIFICATE")).collect()
+    let files: BTreeSet<_> = CERTIFICATE_VARIABLES
+        .iter()
+        .filter_map(|name| std::env::var_os(name))
+        .collect();
+    let texts = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    texts
+        .filter(|text| text.len() <= LARGEST_EXTRA && text.contains("BEGIN CERTIFICATE"))
+        .collect()
 }

@@ -7,10 +7,15 @@ use tracing_subscriber::EnvFilter;
 /// `ROOST_LOG` chooses what is logged, as in `debug` or `gateway=debug,info`.
 pub fn start(json: bool) {
     let filter = EnvFilter::try_from_env("ROOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if json {
         logs.json().init();
     } else {
-        logs.with_target(false).with_ansi(std::io::stderr().is_terminal()).compact().init();
+        logs.with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .compact()
+            .init();
     }
 }

@@ -28,7 +28,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// VS Code in the browser, on a virtual machine of your own.
 #[derive(Debug, Parser)]
-#[command(name = "roost", disable_version_flag = true, arg_required_else_help = true)]
+#[command(
+    name = "roost",
+    disable_version_flag = true,
+    arg_required_else_help = true
+)]
 struct Arguments {
     /// Print JSON
     #[arg(long, global = true)]
@@ -95,9 +99,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Up(up) => runtime()?.block_on(up.run(arguments.json)),
         Command::Doctor(doctor) => runtime()?.block_on(doctor.run(arguments.json)),
         Command::Users(users) => runtime()?.block_on(users.run(arguments.json)),
-        Command::Client(command) => {
-            runtime()?.block_on(cli::run(command, cli::Output { json: arguments.json }))
-        }
+        Command::Client(command) => runtime()?.block_on(cli::run(
+            command,
+            cli::Output {
+                json: arguments.json,
+            },
+        )),
         Command::Trust(trust) => trust.run(arguments.json),
     }
 }
@@ -105,7 +112,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     // An error says that there is one already, which this process has only from here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 fn version(json: bool) {

@@ -19,9 +19,16 @@ pub enum PortError {
     )]
     Taken { address: IpAddr, port: u16 },
     #[error("cannot listen on {address}: {source}")]
-    Refused { address: SocketAddr, source: io::Error },
+    Refused {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("no port from {first} to {last} of {address} is free")]
-    None { address: IpAddr, first: u16, last: u16 },
+    None {
+        address: IpAddr,
+        first: u16,
+        last: u16,
+    },
 }
 
 /// A listener, and the port that was wanted if it is another one.
@@ -39,11 +46,17 @@ pub async fn listen(
 ) -> Result<Bound, PortError> {
     if let Some(port) = asked {
         return match TcpListener::bind((address, port)).await {
-            Ok(listener) => Ok(Bound { listener, instead_of: None }),
+            Ok(listener) => Ok(Bound {
+                listener,
+                instead_of: None,
+            }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(PortError::Taken { address, port })
             }
-            Err(source) => Err(PortError::Refused { address: (address, port).into(), source }),
+            Err(source) => Err(PortError::Refused {
+                address: (address, port).into(),
+                source,
+            }),
         };
     }
     let wanted = remembered.unwrap_or(DEFAULT_PORT);
@@ -51,15 +64,25 @@ pub async fn listen(
     for port in std::iter::once(wanted).chain(others) {
         match TcpListener::bind((address, port)).await {
             Ok(listener) => {
-                return Ok(Bound { listener, instead_of: (port != wanted).then_some(wanted) });
+                return Ok(Bound {
+                    listener,
+                    instead_of: (port != wanted).then_some(wanted),
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => {
-                return Err(PortError::Refused { address: (address, port).into(), source });
+                return Err(PortError::Refused {
+                    address: (address, port).into(),
+                    source,
+                });
             }
         }
     }
-    Err(PortError::None { address, first: DEFAULT_PORT, last: DEFAULT_PORT + TRIED })
+    Err(PortError::None {
+        address,
+        first: DEFAULT_PORT,
+        last: DEFAULT_PORT + TRIED,
+    })
 }
 
 #[cfg(test)]

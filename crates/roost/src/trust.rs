@@ -47,7 +47,10 @@ impl Trust {
         }
         if json {
             let installed = Path::new(SYSTEM).exists();
-            println!("{}", serde_json::json!({ "certificate": certificate, "installed": installed }));
+            println!(
+                "{}",
+                serde_json::json!({ "certificate": certificate, "installed": installed })
+            );
             return Ok(ExitCode::SUCCESS);
         }
         println!("The authority's certificate: {}", certificate.display());

@@ -44,18 +44,34 @@ impl Users {
         let config = Config::load(&path)?;
         let data = DataFolder::visit(&path)?;
         let control = control::open(&config, &data).await?;
-        let address = data.recall(control::ADDRESS).unwrap_or_else(|| "http://localhost:7070".into());
+        let address = data
+            .recall(control::ADDRESS)
+            .unwrap_or_else(|| "http://localhost:7070".into());
         let with_link = |(user, link): (User, NewLink)| {
             let url = format!("{address}/welcome#{}", link.token);
             if json {
-                println!("{}", json!({ "user": user, "link": url, "expires_ms": link.expires_ms }));
+                println!(
+                    "{}",
+                    json!({ "user": user, "link": url, "expires_ms": link.expires_ms })
+                );
             } else {
-                println!("{} chooses a password at\n\n    {url}\n\nThe link works once.", user.email);
+                println!(
+                    "{} chooses a password at\n\n    {url}\n\nThe link works once.",
+                    user.email
+                );
             }
         };
         match self.action {
-            Action::Add { email, name, administrator } => {
-                let role = if administrator { Role::Administrator } else { Role::Member };
+            Action::Add {
+                email,
+                name,
+                administrator,
+            } => {
+                let role = if administrator {
+                    Role::Administrator
+                } else {
+                    Role::Member
+                };
                 let added = control.add_user(&AddUser { email, name, role }).await;
                 with_link(added.map_err(fault)?);
             }

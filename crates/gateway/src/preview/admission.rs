@@ -51,11 +51,19 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Whether one of the cookies is a ticket of the workspace's owner for this port.
-pub async fn is_owner(gateway: &Gateway, headers: &HeaderMap, route: &Route, target: &Target) -> bool {
+pub async fn is_owner(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    route: &Route,
+    target: &Target,
+) -> bool {
     let (name, port) = (target.cookie(), target.port);
-    let texts = cookies::values(headers, &name)
-        .chain(cookies::values(headers, cookies::PREVIEW_CROSS));
-    let ticket = gateway.tickets.check(texts, &route.workspace, Door::Preview { port }).await;
+    let texts =
+        cookies::values(headers, &name).chain(cookies::values(headers, cookies::PREVIEW_CROSS));
+    let ticket = gateway
+        .tickets
+        .check(texts, &route.workspace, Door::Preview { port })
+        .await;
     ticket.is_ok_and(|ticket| ticket.user == route.owner)
 }
 
@@ -73,8 +81,11 @@ mod tests {
     use crate::origins::{Origins, Scheme};
 
     fn may(method: Method, pairs: &[(&str, &str)]) -> bool {
-        let origins =
-            Origins { scheme: Scheme::Http, domain: "localhost".into(), port: Some(7070) };
+        let origins = Origins {
+            scheme: Scheme::Http,
+            domain: "localhost".into(),
+            port: Some(7070),
+        };
         let target = Target {
             port: 3000,
             workspace: "demo".into(),
@@ -102,9 +113,18 @@ mod tests {
         assert!(may(Method::GET, &[]));
         assert!(may(Method::GET, &LINK));
         assert!(may(Method::GET, &[("sec-fetch-site", "same-origin")]));
-        assert!(may(Method::POST, &[("origin", "http://3000--demo.localhost:7070")]));
-        assert!(may(Method::POST, &[("origin", sibling), ("sec-fetch-site", "cross-site")]));
-        let image = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+        assert!(may(
+            Method::POST,
+            &[("origin", "http://3000--demo.localhost:7070")]
+        ));
+        assert!(may(
+            Method::POST,
+            &[("origin", sibling), ("sec-fetch-site", "cross-site")]
+        ));
+        let image = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "no-cors"),
+        ];
         let referer = ("referer", "http://8000--demo.localhost:7070/");
         assert!(may(Method::GET, &[image[0], image[1], referer]));
     }
@@ -124,13 +144,19 @@ mod tests {
         }
         let from = ("referer", "https://evil.example/");
         for extra in [&[][..], &[from]] {
-            let image = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+            let image = [
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", "no-cors"),
+            ];
             assert!(!may(Method::GET, &[&image, extra].concat()));
             let frame = [LINK[0], LINK[1], ("sec-fetch-dest", "iframe")];
             assert!(!may(Method::GET, &[&frame, extra].concat()));
             assert!(!may(Method::POST, &[&LINK, extra].concat()));
         }
-        let same_site = [("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")];
+        let same_site = [
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-mode", "no-cors"),
+        ];
         assert!(!may(Method::GET, &same_site));
     }
 }

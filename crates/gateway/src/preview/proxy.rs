@@ -31,7 +31,9 @@ pub enum Failure {
 
 /// Sends the request to the port and gives the answer back as it comes.
 pub async fn forward(route: &Route, port: u16, mut request: Request) -> Result<Response, Failure> {
-    let stream = connect(route, GuestStream::Tcp { port }).await.map_err(Failure::Connect)?;
+    let stream = connect(route, GuestStream::Tcp { port })
+        .await
+        .map_err(Failure::Connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .handshake(TokioIo::new(stream))
@@ -49,11 +51,17 @@ pub async fn forward(route: &Route, port: u16, mut request: Request) -> Result<R
     clean(request.headers_mut());
     if let Some(protocol) = upgrade {
         let headers = request.headers_mut();
-        headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+        headers.insert(
+            header::CONNECTION,
+            header::HeaderValue::from_static("upgrade"),
+        );
         headers.insert(header::UPGRADE, protocol);
     }
     *request.version_mut() = Version::HTTP_11;
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
 
     let mut response = sender.send_request(request).await.map_err(Failure::Talk)?;
@@ -65,7 +73,10 @@ pub async fn forward(route: &Route, port: u16, mut request: Request) -> Result<R
         tokio::spawn(tunnel(client, guest));
         clean(response.headers_mut());
         let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+        headers.insert(
+            header::CONNECTION,
+            header::HeaderValue::from_static("upgrade"),
+        );
         headers.insert(header::UPGRADE, protocol);
     } else {
         clean(response.headers_mut());
@@ -90,7 +101,9 @@ fn upgrade_of(headers: &HeaderMap) -> Option<header::HeaderValue> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    asked.then(|| headers.get(header::UPGRADE).cloned()).flatten()
+    asked
+        .then(|| headers.get(header::UPGRADE).cloned())
+        .flatten()
 }
 
 /// Removes what belongs to one connection, also what its `Connection` header names.
@@ -107,7 +120,10 @@ fn clean(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
-    if headers.get(header::TE).is_some_and(|value| value != "trailers") {
+    if headers
+        .get(header::TE)
+        .is_some_and(|value| value != "trailers")
+    {
         headers.remove(header::TE);
     }
 }

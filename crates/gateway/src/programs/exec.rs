@@ -67,8 +67,17 @@ pub async fn attach(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
-    let Offsets { stdout_offset, stderr_offset } = offsets;
-    let attached = session.exec_attach(ExecAttach { exec, stdout_offset, stderr_offset }).await;
+    let Offsets {
+        stdout_offset,
+        stderr_offset,
+    } = offsets;
+    let attached = session
+        .exec_attach(ExecAttach {
+            exec,
+            stdout_offset,
+            stderr_offset,
+        })
+        .await;
     Ok(stream(attached.map_err(problem)?, None))
 }
 
@@ -79,12 +88,17 @@ pub async fn signal(
     request: Result<Json<SignalRequest>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
-    session.exec_signal(&exec, valid(request)?.signal).await.map_err(problem)?;
+    session
+        .exec_signal(&exec, valid(request)?.signal)
+        .await
+        .map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 fn valid<T>(request: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
-    request.map(|Json(request)| request).map_err(|error| Problem::invalid(error.body_text()))
+    request
+        .map(|Json(request)| request)
+        .map_err(|error| Problem::invalid(error.body_text()))
 }
 
 /// Beside the output, since a program may want to be read before it reads on.
@@ -107,12 +121,20 @@ struct Running {
 }
 
 fn stream(exec: Exec, input: Option<AbortOnDropHandle<()>>) -> Response {
-    let running = Running { exec, _input: input, began: false, ended: false };
+    let running = Running {
+        exec,
+        _input: input,
+        began: false,
+        ended: false,
+    };
     let lines = futures::stream::unfold(running, |mut running| async move {
         let event = running.next().await?;
         let mut line = serde_json::to_vec(&event).expect("events have only plain fields");
         line.push(b'\n');
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), running))
+        Some((
+            Ok::<_, std::convert::Infallible>(Bytes::from(line)),
+            running,
+        ))
     });
     let mut response = Response::new(Body::from_stream(lines));
     let headers = response.headers_mut();
@@ -142,7 +164,9 @@ impl Running {
         let event = match timeout(ALIVE, self.exec.next()).await {
             Err(_) => ExecEvent::Alive,
             Ok(Ok(Some(event))) => said(event),
-            Ok(Ok(None)) => ExecEvent::Failed { detail: "it ended without an exit status".into() },
+            Ok(Ok(None)) => ExecEvent::Failed {
+                detail: "it ended without an exit status".into(),
+            },
             Ok(Err(error)) => failed(&error),
         };
         self.ended = matches!(event, ExecEvent::Exited { .. } | ExecEvent::Failed { .. });
@@ -156,17 +180,24 @@ fn said(event: GuestEvent) -> ExecEvent {
             Ok(text) => ExecData::Text(text.into()),
             Err(_) => ExecData::Base64(STANDARD.encode(&bytes)),
         };
-        ExecEvent::Output { stream, offset, data }
+        ExecEvent::Output {
+            stream,
+            offset,
+            data,
+        }
     };
     match event {
         GuestEvent::Stdout { offset, bytes } => output(ExecStream::Stdout, offset, bytes),
         GuestEvent::Stderr { offset, bytes } => output(ExecStream::Stderr, offset, bytes),
-        GuestEvent::Exited(exited) => {
-            ExecEvent::Exited { code: exited.code, signaled: exited.signaled }
-        }
+        GuestEvent::Exited(exited) => ExecEvent::Exited {
+            code: exited.code,
+            signaled: exited.signaled,
+        },
     }
 }
 
 fn failed(error: &Error) -> ExecEvent {
-    ExecEvent::Failed { detail: error.to_string() }
+    ExecEvent::Failed {
+        detail: error.to_string(),
+    }
 }

@@ -50,7 +50,10 @@ pub async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
-    let download = session.read_file(&target.path, 0, 0).await.map_err(problem)?;
+    let download = session
+        .read_file(&target.path, 0, 0)
+        .await
+        .map_err(problem)?;
     let info = download.info().cloned().unwrap_or_default();
     let mut response = content(download, "application/octet-stream").await?;
     let headers = response.headers_mut();
@@ -77,17 +80,27 @@ pub async fn write(
         Some(text) => u32::from_str_radix(text, 8)
             .map_err(|_| Problem::invalid("`mode` is an octal number such as 755."))?,
     };
-    let header =
-        |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: header::HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let write = FileWrite {
         path: target.path,
         create: true,
         overwrite: header(header::IF_NONE_MATCH) != Some("*"),
-        if_version: header(header::IF_MATCH).unwrap_or_default().trim_matches('"').into(),
+        if_version: header(header::IF_MATCH)
+            .unwrap_or_default()
+            .trim_matches('"')
+            .into(),
         mode,
         make_parents: target.parents,
     };
-    let written = session.write_file(write, body(content)).await.map_err(problem)?;
+    let written = session
+        .write_file(write, body(content))
+        .await
+        .map_err(problem)?;
     Ok(Json(entry(written)))
 }
 
@@ -98,7 +111,10 @@ pub async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
-    session.remove(&target.path, target.recursive).await.map_err(problem)?;
+    session
+        .remove(&target.path, target.recursive)
+        .await
+        .map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -110,7 +126,9 @@ pub async fn list(
 ) -> Result<Json<FileList>, Problem> {
     let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
     let entries = session.list(&target.path).await.map_err(problem)?;
-    Ok(Json(FileList { entries: entries.into_iter().map(entry).collect() }))
+    Ok(Json(FileList {
+        entries: entries.into_iter().map(entry).collect(),
+    }))
 }
 
 pub async fn archive(
@@ -126,7 +144,15 @@ pub async fn archive(
     }
     let zip = target.format == Format::Zip;
     let download = session.archive(&target.path, zip).map_err(problem)?;
-    content(download, if zip { "application/zip" } else { "application/gzip" }).await
+    content(
+        download,
+        if zip {
+            "application/zip"
+        } else {
+            "application/gzip"
+        },
+    )
+    .await
 }
 
 pub async fn extract(
@@ -137,7 +163,10 @@ pub async fn extract(
 ) -> Result<StatusCode, Problem> {
     let (parts, content) = request.into_parts();
     let session = session(&gateway, &parts.headers, &workspace, StreamClass::Bulk).await?;
-    session.extract(&target.path, body(content)).await.map_err(problem)?;
+    session
+        .extract(&target.path, body(content))
+        .await
+        .map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -162,7 +191,10 @@ async fn content(mut download: Download, kind: &'static str) -> Result<Response,
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     // A guest's file must never be taken for a page of this origin's.
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment"),
+    );
     Ok(response)
 }
 

@@ -30,49 +30,79 @@ pub async fn session(
     if let Some(problem) = not_running(&guest.route) {
         return Err(problem);
     }
-    let stream = GuestStream::Session { bulk: class == StreamClass::Bulk, role: guest.role };
-    let stream = connect(&guest.route, stream).await.map_err(|error| match error {
-        HostError::NotRunning => Problem::not_running(&guest.route.state, &guest.route.detail),
-        error => host_failed(error.to_string()),
-    })?;
+    let stream = GuestStream::Session {
+        bulk: class == StreamClass::Bulk,
+        role: guest.role,
+    };
+    let stream = connect(&guest.route, stream)
+        .await
+        .map_err(|error| match error {
+            HostError::NotRunning => Problem::not_running(&guest.route.state, &guest.route.detail),
+            error => host_failed(error.to_string()),
+        })?;
     gateway.directory.touch(&guest.route.workspace);
     match timeout(WELCOME, Session::connect(stream, class, CLIENT)).await {
         Ok(session) => session.map_err(problem),
-        Err(_) => Err(host_failed("The workspace does not answer; it may be overloaded.".into())),
+        Err(_) => Err(host_failed(
+            "The workspace does not answer; it may be overloaded.".into(),
+        )),
     }
 }
 
 fn host_failed(detail: String) -> Problem {
-    Problem::new(StatusCode::BAD_GATEWAY, "host-failed", "The host could not do it", detail)
+    Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "host-failed",
+        "The host could not do it",
+        detail,
+    )
 }
 
 /// What a guest's failure means to a program.
 pub fn problem(error: Error) -> Problem {
     let detail = error.to_string();
-    let Some(kind) = error.kind() else { return host_failed(detail) };
+    let Some(kind) = error.kind() else {
+        return host_failed(detail);
+    };
     let (status, kind, title) = match kind {
         Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
         Kind::AlreadyExists => (StatusCode::CONFLICT, "already-exists", "It exists already"),
         Kind::NotADirectory => (StatusCode::CONFLICT, "not-a-directory", "It is no folder"),
         Kind::IsADirectory => (StatusCode::CONFLICT, "is-a-directory", "It is a folder"),
-        Kind::DirectoryNotEmpty => {
-            (StatusCode::CONFLICT, "directory-not-empty", "The folder is not empty")
-        }
+        Kind::DirectoryNotEmpty => (
+            StatusCode::CONFLICT,
+            "directory-not-empty",
+            "The folder is not empty",
+        ),
         Kind::Permission | Kind::Refused => {
             (StatusCode::FORBIDDEN, "forbidden", "You may not do this")
         }
-        Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no-space", "The workspace's disk is full"),
-        Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid"),
-        Kind::Conflict => {
-            (StatusCode::PRECONDITION_FAILED, "conflict", "It has changed in between")
-        }
-        Kind::Unsupported => {
-            (StatusCode::NOT_IMPLEMENTED, "unsupported", "This workspace is too old for that")
-        }
+        Kind::NoSpace => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            "no-space",
+            "The workspace's disk is full",
+        ),
+        Kind::Invalid => (
+            StatusCode::BAD_REQUEST,
+            "invalid-request",
+            "The request is not valid",
+        ),
+        Kind::Conflict => (
+            StatusCode::PRECONDITION_FAILED,
+            "conflict",
+            "It has changed in between",
+        ),
+        Kind::Unsupported => (
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported",
+            "This workspace is too old for that",
+        ),
         Kind::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy", "Too much at once"),
-        Kind::Cancelled | Kind::Internal | Kind::Unspecified => {
-            (StatusCode::BAD_GATEWAY, "host-failed", "The host could not do it")
-        }
+        Kind::Cancelled | Kind::Internal | Kind::Unspecified => (
+            StatusCode::BAD_GATEWAY,
+            "host-failed",
+            "The host could not do it",
+        ),
     };
     Problem::new(status, kind, title, detail)
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -40,7 +40,10 @@ pub struct Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
+        formatter
+            .debug_struct("Authority")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +57,10 @@ impl Authority {
     pub fn open(folder: &Path, domain: &str) -> Result<Self, TlsError> {
         let certificate = certificate_path(folder);
         let key = folder.join("authority.key");
-        let kept = |source| TlsError::Authority { path: folder.into(), source };
+        let kept = |source| TlsError::Authority {
+            path: folder.into(),
+            source,
+        };
         fs::create_dir_all(folder).map_err(kept)?;
         if !(certificate.exists() && key.exists()) {
             let pair = KeyPair::generate()?;
@@ -90,10 +96,16 @@ impl Authority {
         let signed = params.signed_by(&pair, &self.issuer)?;
         let key = PrivateKeyDer::try_from(pair.serialize_der())
             .map_err(|problem| io::Error::other(problem.to_owned()))
-            .map_err(|source| TlsError::Authority { path: self.certificate.clone(), source })?;
+            .map_err(|source| TlsError::Authority {
+                path: self.certificate.clone(),
+                source,
+            })?;
         let provider = rustls::crypto::ring::default_provider();
-        let leaf =
-            Arc::new(CertifiedKey::from_der(vec![signed.der().clone()], key, &provider)?);
+        let leaf = Arc::new(CertifiedKey::from_der(
+            vec![signed.der().clone()],
+            key,
+            &provider,
+        )?);
         if leaves.len() >= MOST_NAMES {
             leaves.clear();
         }
@@ -104,14 +116,18 @@ impl Authority {
     fn signs_for(&self, name: &str) -> bool {
         name == self.domain
             || name == "localhost"
-            || name.strip_suffix(&self.domain).is_some_and(|rest| rest.ends_with('.'))
+            || name
+                .strip_suffix(&self.domain)
+                .is_some_and(|rest| rest.ends_with('.'))
     }
 }
 
 impl ResolvesServerCert for Authority {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // Without a name it is an address, which for an installation like this is a loopback one.
-        let name = hello.server_name().map_or_else(|| "127.0.0.1".into(), str::to_ascii_lowercase);
+        let name = hello
+            .server_name()
+            .map_or_else(|| "127.0.0.1".into(), str::to_ascii_lowercase);
         if name.parse::<IpAddr>().is_err() && !self.signs_for(&name) {
             tracing::debug!(name, "a client asks for another server's name");
             return None;
@@ -125,7 +141,10 @@ impl ResolvesServerCert for Authority {
 fn authority_params(domain: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("Roost local authority for {domain}"));
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Roost local authority for {domain}"),
+    );
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let names = ["localhost", domain].map(|name| GeneralSubtree::DnsName(name.into()));

@@ -17,7 +17,10 @@ pub async fn ticket(
     route: &Route,
 ) -> Result<Ticket, Refusal> {
     let texts = cookies::values(headers, cookies::WORKBENCH);
-    gateway.tickets.check(texts, &route.workspace, Door::Workbench).await
+    gateway
+        .tickets
+        .check(texts, &route.workspace, Door::Workbench)
+        .await
 }
 
 /// Whether the request comes from a page of the workbench itself.
@@ -41,7 +44,10 @@ pub async fn reader(
         Ok(ticket) => Ok((route, ticket)),
         Err(refusal) => {
             let url = format!("{}/open/{name}", arrival.origins.main());
-            Err(Problem { sign_in_url: Some(url), ..Problem::sign_in(refusal.to_string()) })
+            Err(Problem {
+                sign_in_url: Some(url),
+                ..Problem::sign_in(refusal.to_string())
+            })
         }
     }
 }
@@ -55,7 +61,9 @@ pub async fn writer(
     name: &str,
 ) -> Result<(Route, Ticket), Problem> {
     if !is_own_page(headers, arrival) || !headers.contains_key("x-roost") {
-        return Err(Problem::refused("Only the workbench's own page may ask for this."));
+        return Err(Problem::refused(
+            "Only the workbench's own page may ask for this.",
+        ));
     }
     reader(gateway, headers, arrival, name).await
 }

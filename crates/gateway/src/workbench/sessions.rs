@@ -21,7 +21,8 @@ pub async fn open(
 ) -> Response {
     let arrival = crate::arrival(&request).clone();
     if !gate::is_own_page(request.headers(), &arrival) {
-        return Problem::refused("Only the workbench's own page may open sessions here.").into_response();
+        return Problem::refused("Only the workbench's own page may open sessions here.")
+            .into_response();
     }
     let found = gate_of(&gateway, request.headers(), &name).await;
     let (mut parts, _) = request.into_parts();
@@ -41,10 +42,17 @@ async fn gate_of(
     name: &str,
 ) -> Result<Guest, Close> {
     let Some(route) = gateway.directory.route(name).await else {
-        return Err(Close::new(Close::UNKNOWN_WORKSPACE, "there is no such workspace"));
+        return Err(Close::new(
+            Close::UNKNOWN_WORKSPACE,
+            "there is no such workspace",
+        ));
     };
     match gate::ticket(gateway, headers, &route).await {
-        Ok(ticket) => Ok(Guest { route, role: ticket.role, session: ticket.session }),
+        Ok(ticket) => Ok(Guest {
+            route,
+            role: ticket.role,
+            session: ticket.session,
+        }),
         Err(refusal) => Err(Close::new(Close::SIGN_IN, refusal.to_string())),
     }
 }

@@ -29,7 +29,10 @@ pub async fn read(
     }
     let mut response = setting.text.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::ETAG, tag(setting.version));
     Ok(response)
@@ -54,10 +57,15 @@ pub async fn save(
             "A settings document has at most 1 MiB.",
         )
     };
-    let bytes = to_bytes(request.into_body(), MOST).await.map_err(|_| too_large())?;
+    let bytes = to_bytes(request.into_body(), MOST)
+        .await
+        .map_err(|_| too_large())?;
     let text = String::from_utf8(bytes.into())
         .map_err(|_| Problem::invalid("A settings document is UTF-8 text."))?;
-    let saved = gateway.directory.save_setting(&ticket.user, &name, expected, &text).await;
+    let saved = gateway
+        .directory
+        .save_setting(&ticket.user, &name, expected, &text)
+        .await;
     let (status, version) = match saved {
         Ok(version) => (StatusCode::NO_CONTENT, version),
         Err(current) => (StatusCode::PRECONDITION_FAILED, current),
@@ -68,19 +76,27 @@ pub async fn save(
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
     if name.len() <= 64 && name.bytes().all(plain) {
         Ok(())
     } else {
-        Err(Problem::invalid("A document's name has up to 64 letters, digits, '-', '_' and '.'."))
+        Err(Problem::invalid(
+            "A document's name has up to 64 letters, digits, '-', '_' and '.'.",
+        ))
     }
 }
 
 fn expected(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*") {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|value| value.as_bytes() == b"*")
+    {
         return Ok(Some(0));
     }
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
     text.parse()
         .map(Some)

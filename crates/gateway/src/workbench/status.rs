@@ -56,7 +56,10 @@ pub async fn start(
 ) -> Result<StatusCode, Problem> {
     let arrival = crate::arrival(&request);
     let (route, ticket) = gate::writer(&gateway, request.headers(), arrival, &name).await?;
-    let asked = gateway.directory.start(&route.workspace, &ticket.user).await;
+    let asked = gateway
+        .directory
+        .start(&route.workspace, &ticket.user)
+        .await;
     asked.map(|()| StatusCode::ACCEPTED).map_err(refused)
 }
 
@@ -72,5 +75,10 @@ pub async fn stop(
 }
 
 fn refused(message: String) -> Problem {
-    Problem::new(StatusCode::CONFLICT, "wrong-state", "Not possible in this state", message)
+    Problem::new(
+        StatusCode::CONFLICT,
+        "wrong-state",
+        "Not possible in this state",
+        message,
+    )
 }

@@ -107,7 +107,11 @@ impl World {
             folder: format!("/workspaces/{name}"),
             host: Some(self.host.clone()),
         };
-        self.directory.routes.lock().unwrap().insert(name.into(), route);
+        self.directory
+            .routes
+            .lock()
+            .unwrap()
+            .insert(name.into(), route);
     }
 
     pub fn change(&self, name: &str, change: impl FnOnce(&mut Route)) {
@@ -155,7 +159,9 @@ impl World {
     }
 
     pub fn navigate(&self, host: &str, path: &str) -> reqwest::RequestBuilder {
-        self.get(host, path).header("accept", "text/html").header("sec-fetch-mode", "navigate")
+        self.get(host, path)
+            .header("accept", "text/html")
+            .header("sec-fetch-mode", "navigate")
     }
 
     pub async fn web_socket(
@@ -171,11 +177,16 @@ impl World {
             .header("connection", "upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", tungstenite::handshake::client::generate_key());
+            .header(
+                "sec-websocket-key",
+                tungstenite::handshake::client::generate_key(),
+            );
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        tokio_tungstenite::client_async(request.body(()).unwrap(), stream).await.map(|pair| pair.0)
+        tokio_tungstenite::client_async(request.body(()).unwrap(), stream)
+            .await
+            .map(|pair| pair.0)
     }
 
     /// The guest's end of the next session.
@@ -192,13 +203,20 @@ impl Drop for World {
 
 /// What must happen soon.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it took too long")
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it took too long")
 }
 
 /// Starts this application as if it listened on `port` in the guest.
 pub async fn app(world: &World, port: u16, router: Router) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world.host.ports.lock().unwrap().insert(port, listener.local_addr().unwrap());
+    world
+        .host
+        .ports
+        .lock()
+        .unwrap()
+        .insert(port, listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
 }
 
@@ -206,7 +224,9 @@ impl Directory for FakeDirectory {
     fn route(&self, workspace: &str) -> Later<'_, Option<Route>> {
         let routes = self.routes.lock().unwrap();
         let found = routes.get(workspace).or_else(|| {
-            routes.values().find(|route| route.workspace.as_str() == workspace)
+            routes
+                .values()
+                .find(|route| route.workspace.as_str() == workspace)
         });
         let found = found.cloned();
         Box::pin(async move { found })
@@ -236,7 +256,13 @@ impl Directory for FakeDirectory {
 
     fn setting(&self, user: &UserId, name: &str) -> Later<'_, Setting> {
         let key = (user.to_string(), name.to_owned());
-        let setting = self.settings.lock().unwrap().get(&key).cloned().unwrap_or_default();
+        let setting = self
+            .settings
+            .lock()
+            .unwrap()
+            .get(&key)
+            .cloned()
+            .unwrap_or_default();
         Box::pin(async move { setting })
     }
 
@@ -248,11 +274,16 @@ impl Directory for FakeDirectory {
         text: &str,
     ) -> Later<'_, Result<i64, i64>> {
         let mut settings = self.settings.lock().unwrap();
-        let setting = settings.entry((user.to_string(), name.to_owned())).or_default();
+        let setting = settings
+            .entry((user.to_string(), name.to_owned()))
+            .or_default();
         let answer = if expected.is_some_and(|expected| expected != setting.version) {
             Err(setting.version)
         } else {
-            *setting = Setting { version: setting.version + 1, text: text.into() };
+            *setting = Setting {
+                version: setting.version + 1,
+                text: text.into(),
+            };
             Ok(setting.version)
         };
         Box::pin(async move { answer })
@@ -319,7 +350,9 @@ impl Host for FakeHost {
             };
             let address = self.ports.lock().unwrap().get(&port).copied();
             let address = address.ok_or(HostError::PortClosed { port })?;
-            let stream = TcpStream::connect(address).await.map_err(|_| HostError::PortClosed { port })?;
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|_| HostError::PortClosed { port })?;
             Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
     }
@@ -335,7 +368,11 @@ impl Host for FakeHost {
         unreachable!("the gateway asks for no repositories")
     }
 
-    fn console(&self, _workspace: &WorkspaceId, _bytes: u64) -> Later<'_, Result<String, HostError>> {
+    fn console(
+        &self,
+        _workspace: &WorkspaceId,
+        _bytes: u64,
+    ) -> Later<'_, Result<String, HostError>> {
         unreachable!("the gateway shows no console")
     }
 }

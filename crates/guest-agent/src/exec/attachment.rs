@@ -12,13 +12,23 @@ use crate::session::{Answer, Call, CallError, CallInput, CallOutput, Outcome};
 
 /// Follows a program to its exit.
 pub async fn serve(program: Arc<Program>, call: Call, stdout: u64, stderr: u64) -> Outcome {
-    let Call { output, input, role } = call;
+    let Call {
+        output,
+        input,
+        role,
+    } = call;
     let (attachment, started) = {
         let mut state = program.state();
         state.attachments += 1;
         state.attached = state.attachments;
         let started = program.started(state.stdout.rewind(stdout), state.stderr.rewind(stderr));
-        (Attachment { program: program.clone(), number: state.attached }, started)
+        (
+            Attachment {
+                program: program.clone(),
+                number: state.attached,
+            },
+            started,
+        )
     };
     program.changed.notify_waiters();
     output.send(Answer::ExecStarted(started)).await?;
@@ -101,7 +111,10 @@ impl Attachment {
         }
         Ok(match state.exit {
             Some(exit) if state.stdout.end_sent && state.stderr.end_sent => {
-                Next::Exited(ExecExited { code: exit.code, signaled: exit.signaled })
+                Next::Exited(ExecExited {
+                    code: exit.code,
+                    signaled: exit.signaled,
+                })
             }
             _ => Next::Wait,
         })
@@ -110,9 +123,14 @@ impl Attachment {
     /// Passes the client's data to the program's standard input. Never ends by itself: the exit does.
     async fn feed(&self, mut input: CallInput) -> Outcome {
         let taken = self.program.state().stdin.take();
-        let mut stdin = Stdin { program: &self.program, pipe: taken };
+        let mut stdin = Stdin {
+            program: &self.program,
+            pipe: taken,
+        };
         while let Some(piece) = input.next().await {
-            let Some(pipe) = &mut stdin.pipe else { continue };
+            let Some(pipe) = &mut stdin.pipe else {
+                continue;
+            };
             // A program that closed its input, or has ended, takes no more; the rest is thrown away.
             if pipe.write_all(&piece.bytes).await.is_err() || piece.end {
                 stdin.pipe = None;

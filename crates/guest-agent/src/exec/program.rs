@@ -126,7 +126,9 @@ impl Program {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds a program's state")
+        self.state
+            .lock()
+            .expect("no code panics while it holds a program's state")
     }
 
     /// Ends its process group too: what it started.

@@ -25,9 +25,16 @@ impl Process {
     /// The command line, or the name in brackets.
     pub fn command(&self) -> String {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let words: Vec<_> = line
+            .split(|byte| *byte == 0)
+            .map(String::from_utf8_lossy)
+            .collect();
         let line = words.join(" ").trim_end().to_owned();
-        if line.is_empty() { format!("[{}]", self.name) } else { line }
+        if line.is_empty() {
+            format!("[{}]", self.name)
+        } else {
+            line
+        }
     }
 
     fn read(pid: i32) -> Option<Self> {
@@ -97,22 +104,35 @@ pub struct Busy {
 impl Busy {
     pub fn now() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        Self { ticks: busy_ticks(&stat), at: std::time::Instant::now() }
+        Self {
+            ticks: busy_ticks(&stat),
+            at: std::time::Instant::now(),
+        }
     }
 
     /// How many were busy on average.
     pub fn cores_since(&self, before: &Self) -> f64 {
         let seconds = self.at.duration_since(before.at).as_secs_f64();
-        if seconds <= 0.0 { 0.0 } else { (self.ticks - before.ticks).max(0.0) / TICKS / seconds }
+        if seconds <= 0.0 {
+            0.0
+        } else {
+            (self.ticks - before.ticks).max(0.0) / TICKS / seconds
+        }
     }
 }
 
 /// user, nice, system, irq, softirq, steal: everything but idle and waiting.
 fn busy_ticks(stat: &str) -> f64 {
     let line = stat.lines().next().unwrap_or_default();
-    let ticks: Vec<f64> =
-        line.split_ascii_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-    [0, 1, 2, 5, 6, 7].iter().filter_map(|index| ticks.get(*index)).sum()
+    let ticks: Vec<f64> = line
+        .split_ascii_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    [0, 1, 2, 5, 6, 7]
+        .iter()
+        .filter_map(|index| ticks.get(*index))
+        .sum()
 }
 
 /// Bytes.
@@ -134,19 +154,28 @@ impl Memory {
             line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
         };
         let bytes = |name| value(name).unwrap_or(0) * 1024;
-        Self { total: bytes("MemTotal:"), available: bytes("MemAvailable:") }
+        Self {
+            total: bytes("MemTotal:"),
+            available: bytes("MemAvailable:"),
+        }
     }
 }
 
 /// One-minute load average.
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0.0)
+    text.split_ascii_whitespace()
+        .next()
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0.0)
 }
 
 pub fn uptime() -> Duration {
     let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let seconds = text.split_ascii_whitespace().next().and_then(|field| field.parse().ok());
+    let seconds = text
+        .split_ascii_whitespace()
+        .next()
+        .and_then(|field| field.parse().ok());
     Duration::from_secs_f64(seconds.unwrap_or(0.0))
 }
 
@@ -156,7 +185,8 @@ mod tests {
 
     #[test]
     fn names_with_parentheses_are_read() {
-        let line = "77 (a) b (c)) S 5 77 77 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 1 0 900 1000 25 0";
+        let line =
+            "77 (a) b (c)) S 5 77 77 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 1 0 900 1000 25 0";
         let process = parse_stat(line, 77, 1000).unwrap();
         assert_eq!(process.name, "a) b (c)");
         assert_eq!((process.parent, process.cpu_seconds), (5, 2.0));
@@ -167,14 +197,25 @@ mod tests {
     #[test]
     fn memory_and_cpu_are_read() {
         let text = "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:   400 kB\n";
-        assert_eq!(Memory::parse(text), Memory { total: 1_024_000, available: 409_600 });
+        assert_eq!(
+            Memory::parse(text),
+            Memory {
+                total: 1_024_000,
+                available: 409_600
+            }
+        );
         assert_eq!(busy_ticks("cpu  10 1 5 1000 50 2 3 4 0 0\ncpu0 1"), 25.0);
     }
 
     #[test]
     fn a_child_is_a_descendant() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let found = descendants().iter().any(|process| process.pid == child.id() as i32);
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let found = descendants()
+            .iter()
+            .any(|process| process.pid == child.id() as i32);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(found);

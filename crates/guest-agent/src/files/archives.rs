@@ -28,8 +28,16 @@ pub async fn archive(machine: &'static Machine, call: Call, request: FileArchive
     let piece = call.output.largest_data();
     let work = machine.threads.run_slowly(move || {
         metadata(&path)?;
-        let sink = Pieces { pieces, piece: BytesMut::new(), size: piece };
-        let written = if request.zip { write_zip(&path, sink) } else { write_tar(&path, sink) };
+        let sink = Pieces {
+            pieces,
+            piece: BytesMut::new(),
+            size: piece,
+        };
+        let written = if request.zip {
+            write_zip(&path, sink)
+        } else {
+            write_tar(&path, sink)
+        };
         written.during(attempt("archiving", &path))
     });
     let sending = async {
@@ -38,14 +46,18 @@ pub async fn archive(machine: &'static Machine, call: Call, request: FileArchive
         let mut offset = 0;
         while let Some(bytes) = made.recv().await {
             let size = bytes.len() as u64;
-            call.output.data(data::Channel::Main, offset, bytes, false).await?;
+            call.output
+                .data(data::Channel::Main, offset, bytes, false)
+                .await?;
             offset += size;
         }
         Ok::<_, CallError>(offset)
     };
     let (written, sent) = tokio::join!(work, sending);
     written?;
-    call.output.data(data::Channel::Main, sent?, Bytes::new(), true).await
+    call.output
+        .data(data::Channel::Main, sent?, Bytes::new(), true)
+        .await
 }
 
 /// Where an archiver writes to. Its pieces wait until the client takes them; when it is gone, so is the rest.
@@ -70,7 +82,9 @@ impl Write for Pieces {
             return Ok(());
         }
         let piece = self.piece.split().freeze();
-        self.pieces.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces
+            .blocking_send(piece)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -81,7 +95,9 @@ fn write_tar(path: &Path, sink: Pieces) -> io::Result<()> {
     walk(path, &mut |file, name, own| {
         if own.is_file() {
             // Opened here, so that one that cannot be read is left out rather than ending the archive.
-            let Ok(mut file) = File::open(file) else { return Ok(()) };
+            let Ok(mut file) = File::open(file) else {
+                return Ok(());
+            };
             builder.append_file(name, &mut file)
         } else if own.is_dir() || own.is_symlink() {
             builder.append_path_with_name(file, name)
@@ -105,7 +121,9 @@ fn write_zip(path: &Path, sink: Pieces) -> io::Result<()> {
         } else if own.is_symlink() {
             archive.add_symlink(name, std::fs::read_link(file)?.to_string_lossy(), options)?;
         } else if own.is_file() {
-            let Ok(mut file) = File::open(file) else { return Ok(()) };
+            let Ok(mut file) = File::open(file) else {
+                return Ok(());
+            };
             archive.start_file(name, options)?;
             io::copy(&mut file, &mut archive)?;
         }
@@ -118,15 +136,21 @@ type Visit<'a> = &'a mut dyn FnMut(&Path, &Path, &std::fs::Metadata) -> io::Resu
 
 /// Visits a folder and everything in it, in the order of the names; what cannot be read is left out.
 fn walk(path: &Path, visit: Visit<'_>) -> io::Result<()> {
-    let name = path.file_name().map_or_else(|| PathBuf::from("root"), PathBuf::from);
+    let name = path
+        .file_name()
+        .map_or_else(|| PathBuf::from("root"), PathBuf::from);
     walk_any(path, &name, visit)
 }
 
 fn walk_any(path: &Path, name: &Path, visit: Visit<'_>) -> io::Result<()> {
-    let Ok(own) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(own) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     visit(path, name, &own)?;
     if own.is_dir() {
-        let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return Ok(());
+        };
         let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         names.sort_unstable();
         for inner in names {
@@ -143,14 +167,21 @@ pub async fn extract(machine: &'static Machine, mut call: Call, request: FileExt
     let folder = path.clone();
     let unpacking = machine.threads.run_slowly(move || {
         std::fs::create_dir_all(&folder).during(attempt("making", &folder))?;
-        let mut source = Received { pieces: received, piece: Bytes::new() };
+        let mut source = Received {
+            pieces: received,
+            piece: Bytes::new(),
+        };
         let mut archive = tar::Archive::new(&mut source);
         archive.set_preserve_permissions(true);
         archive.set_preserve_mtime(true);
         // What leads out of the folder is skipped by the library.
-        archive.unpack(&folder).during(attempt("unpacking into", &folder))?;
+        archive
+            .unpack(&folder)
+            .during(attempt("unpacking into", &folder))?;
         // Padding after the archive's own end.
-        io::copy(&mut source, &mut io::sink()).map(drop).during(attempt("unpacking into", &folder))
+        io::copy(&mut source, &mut io::sink())
+            .map(drop)
+            .during(attempt("unpacking into", &folder))
     });
     let receiving = async {
         while let Some(piece) = call.input.next().await {

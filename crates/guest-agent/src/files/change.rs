@@ -9,13 +9,21 @@ use super::{attempt, copying};
 use crate::session::{CallError, During};
 
 pub fn make_directory(path: &Path, parents: bool) -> Result<(), CallError> {
-    let made = if parents { std::fs::create_dir_all(path) } else { std::fs::create_dir(path) };
+    let made = if parents {
+        std::fs::create_dir_all(path)
+    } else {
+        std::fs::create_dir(path)
+    };
     made.during(attempt("making the folder", path))
 }
 
 /// Without `overwrite` nothing is replaced. Across file systems it copies and removes.
 pub fn rename(from: &Path, to: &Path, overwrite: bool) -> Result<(), CallError> {
-    let flags = if overwrite { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    let flags = if overwrite {
+        RenameFlags::empty()
+    } else {
+        RenameFlags::NOREPLACE
+    };
     match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
         Ok(()) => Ok(()),
         Err(Errno::XDEV) => {
@@ -27,7 +35,10 @@ pub fn rename(from: &Path, to: &Path, overwrite: bool) -> Result<(), CallError> 
         {
             replace(from, to)
         }
-        Err(error) => Err(CallError::system(attempt("renaming", from)(), &error.into())),
+        Err(error) => Err(CallError::system(
+            attempt("renaming", from)(),
+            &error.into(),
+        )),
     }
 }
 

@@ -38,7 +38,9 @@ fn copy_any(from: &Path, to: &Path, source: &Metadata) -> Result<(), CallError> 
         std::fs::create_dir(to).during(attempt("making the folder", to))?;
         for entry in std::fs::read_dir(from).during(attempt("listing", from))? {
             let entry = entry.during(attempt("listing", from))?;
-            let own = entry.metadata().during(attempt("looking at", &entry.path()))?;
+            let own = entry
+                .metadata()
+                .during(attempt("looking at", &entry.path()))?;
             copy_any(&entry.path(), &to.join(entry.file_name()), &own)?;
         }
         std::fs::set_permissions(to, source.permissions()).during(attempt("copying to", to))
@@ -46,7 +48,9 @@ fn copy_any(from: &Path, to: &Path, source: &Metadata) -> Result<(), CallError> 
         let target = std::fs::read_link(from).during(attempt("copying", from))?;
         std::os::unix::fs::symlink(target, to).during(attempt("copying to", to))
     } else if source.is_file() {
-        std::fs::copy(from, to).map(drop).during(attempt("copying", from))
+        std::fs::copy(from, to)
+            .map(drop)
+            .during(attempt("copying", from))
     } else {
         // Sockets and pipes mean something only where they are.
         Ok(())

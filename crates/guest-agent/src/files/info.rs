@@ -14,8 +14,16 @@ use crate::user::User;
 /// Information on a path. A link that leads nowhere is described itself.
 pub fn of(user: &User, path: &Path, no_follow: bool) -> Result<FileInfo, CallError> {
     let own = std::fs::symlink_metadata(path).during(attempt("looking at", path))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(describe(user, path, &own, no_follow, name.unwrap_or_default()))
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    Ok(describe(
+        user,
+        path,
+        &own,
+        no_follow,
+        name.unwrap_or_default(),
+    ))
 }
 
 /// Information on everything in a folder, in the order of the names.
@@ -41,7 +49,11 @@ pub fn describe(
     name: String,
 ) -> FileInfo {
     let symlink = own.file_type().is_symlink();
-    let target = if symlink && !no_follow { std::fs::metadata(path).ok() } else { None };
+    let target = if symlink && !no_follow {
+        std::fs::metadata(path).ok()
+    } else {
+        None
+    };
     let metadata = target.as_ref().unwrap_or(own);
     FileInfo {
         r#type: kind(metadata.file_type()).into(),
@@ -59,7 +71,11 @@ pub fn describe(
 /// Changes whenever the content may have.
 pub fn version(metadata: &Metadata) -> String {
     let (inode, size) = (metadata.ino(), metadata.size());
-    format!("{inode:x}.{size:x}.{:x}.{:x}", metadata.mtime(), metadata.mtime_nsec())
+    format!(
+        "{inode:x}.{size:x}.{:x}.{:x}",
+        metadata.mtime(),
+        metadata.mtime_nsec()
+    )
 }
 
 fn kind(system: SystemType) -> FileType {

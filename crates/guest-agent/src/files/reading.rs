@@ -18,13 +18,18 @@ pub async fn read(machine: &'static Machine, call: Call, request: FileRead) -> O
     let path = checked_path(&request.path)?;
     let user = &machine.user;
     let piece = call.output.largest_data();
-    let end = if request.length == 0 { u64::MAX } else { request.offset.saturating_add(request.length) };
+    let end = if request.length == 0 {
+        u64::MAX
+    } else {
+        request.offset.saturating_add(request.length)
+    };
     let opened = path.clone();
     let (info, file, first) = machine
         .threads
         .run(move || {
             let (info, file) = open(user, &opened)?;
-            let first = read_piece(&file, request.offset, end, piece).during(attempt("reading", &opened))?;
+            let first = read_piece(&file, request.offset, end, piece)
+                .during(attempt("reading", &opened))?;
             Ok((info, file, first))
         })
         .await?;
@@ -34,13 +39,16 @@ pub async fn read(machine: &'static Machine, call: Call, request: FileRead) -> O
     loop {
         let next = offset + bytes.len() as u64;
         if bytes.is_empty() || next >= end {
-            return call.output.data(data::Channel::Main, offset, bytes, true).await;
+            return call
+                .output
+                .data(data::Channel::Main, offset, bytes, true)
+                .await;
         }
         // The next piece is read while this one is sent.
         let (file, path) = (file.clone(), path.clone());
-        let reading = machine.threads.run(move || {
-            read_piece(&file, next, end, piece).during(attempt("reading", &path))
-        });
+        let reading = machine
+            .threads
+            .run(move || read_piece(&file, next, end, piece).during(attempt("reading", &path)));
         let sending = call.output.data(data::Channel::Main, offset, bytes, false);
         let (read, sent) = tokio::join!(reading, sending);
         sent?;
@@ -61,9 +69,14 @@ fn open(user: &User, path: &Path) -> Result<(FileInfo, Arc<File>), CallError> {
         return Err(CallError::system(attempt("reading", path)(), &error));
     }
     if !metadata.is_file() {
-        return Err(CallError::invalid(format!("{} is not an ordinary file", path.display())));
+        return Err(CallError::invalid(format!(
+            "{} is not an ordinary file",
+            path.display()
+        )));
     }
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let mut info = info::describe(user, path, &metadata, true, name.unwrap_or_default());
     info.symlink = std::fs::symlink_metadata(path).is_ok_and(|own| own.is_symlink());
     Ok((info, Arc::new(file)))

@@ -44,7 +44,9 @@ pub struct Watches {
 
 impl Watches {
     fn table(&self) -> MutexGuard<'_, HashMap<Bytes, Arc<Watch>>> {
-        self.table.lock().expect("no code panics while it holds the table of watches")
+        self.table
+            .lock()
+            .expect("no code panics while it holds the table of watches")
     }
 }
 
@@ -68,7 +70,9 @@ struct State {
 
 impl Watch {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds a watch's state")
+        self.state
+            .lock()
+            .expect("no code panics while it holds a watch's state")
     }
 
     fn is_of(&self, request: &FileWatch) -> bool {
@@ -121,7 +125,10 @@ pub async fn serve(machine: &'static Machine, call: Call, request: FileWatch) ->
         match next {
             Some(next) => {
                 at = next.sequence;
-                let events = FileEvents { watch: watch.name.clone(), ..next };
+                let events = FileEvents {
+                    watch: watch.name.clone(),
+                    ..next
+                };
                 call.answer(Answer::FileEvents(events)).await?;
             }
             None => changed.await,

@@ -25,18 +25,32 @@ pub async fn write(machine: &'static Machine, mut call: Call, request: FileWrite
     let path = checked_path(&request.path)?;
     let request = Arc::new(request);
     let asked = request.clone();
-    let begun = machine.threads.run(move || Target::begin(&asked, &path)).await?;
+    let begun = machine
+        .threads
+        .run(move || Target::begin(&asked, &path))
+        .await?;
     // Its temporary file goes with it, on a thread with the user's rights.
-    let target = Arc::new(Guarded { target: Some(begun), threads: machine.threads.clone() });
+    let target = Arc::new(Guarded {
+        target: Some(begun),
+        threads: machine.threads.clone(),
+    });
     while let Some(piece) = call.input.next().await {
         if !piece.bytes.is_empty() {
             let target = target.clone();
-            machine.threads.run(move || target.get()?.write(&piece.bytes)).await?;
+            machine
+                .threads
+                .run(move || target.get()?.write(&piece.bytes))
+                .await?;
         }
         if piece.end {
             let user = &machine.user;
-            let info = machine.threads.run(move || target.get()?.finish(&request, user)).await?;
-            return call.answer(Answer::FileWritten(FileWritten { info: Some(info) })).await;
+            let info = machine
+                .threads
+                .run(move || target.get()?.finish(&request, user))
+                .await?;
+            return call
+                .answer(Answer::FileWritten(FileWritten { info: Some(info) }))
+                .await;
         }
     }
     Err(CallError::Gone)
@@ -88,7 +102,10 @@ impl Target {
         }
         let path = resolve(path)?;
         let existing = check(request, &path)?;
-        if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
+        if existing
+            .as_ref()
+            .is_some_and(|existing| !existing.is_file())
+        {
             return Self::in_place(path);
         }
         let mode = match (&existing, request.mode) {
@@ -105,20 +122,28 @@ impl Target {
         }
     }
 
-    fn beside(
-        path: PathBuf,
-        existing: Option<&std::fs::Metadata>,
-        mode: u32,
-    ) -> io::Result<Self> {
+    fn beside(path: PathBuf, existing: Option<&std::fs::Metadata>, mode: u32) -> io::Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let random = u128::from_ne_bytes(guest_protocol::link::random_nonce());
         let temporary = folder.join(format!("{TEMPORARY}{random:032x}"));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let target = Self { path, file, temporary: Some(temporary) };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let target = Self {
+            path,
+            file,
+            temporary: Some(temporary),
+        };
         if let Some(existing) = existing {
             let made = target.file.metadata()?;
             if (made.uid(), made.gid()) != (existing.uid(), existing.gid()) {
-                std::os::unix::fs::fchown(&target.file, Some(existing.uid()), Some(existing.gid()))?;
+                std::os::unix::fs::fchown(
+                    &target.file,
+                    Some(existing.uid()),
+                    Some(existing.gid()),
+                )?;
             }
         }
         target.file.set_permissions(Permissions::from_mode(mode))?;
@@ -132,11 +157,17 @@ impl Target {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(&path)
             .during(attempt("writing", &path))?;
-        Ok(Self { path, file, temporary: None })
+        Ok(Self {
+            path,
+            file,
+            temporary: None,
+        })
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), CallError> {
-        (&self.file).write_all(bytes).during(attempt("writing", &self.path))
+        (&self.file)
+            .write_all(bytes)
+            .during(attempt("writing", &self.path))
     }
 
     fn finish(&self, request: &FileWrite, user: &User) -> Result<FileInfo, CallError> {
@@ -144,14 +175,28 @@ impl Target {
         if let Some(temporary) = &self.temporary {
             self.file.sync_all().during(writing())?;
             check(request, &self.path)?;
-            let flags = if request.overwrite { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-            rustix::fs::renameat_with(rustix::fs::CWD, temporary, rustix::fs::CWD, &self.path, flags)
-                .during(writing())?;
+            let flags = if request.overwrite {
+                RenameFlags::empty()
+            } else {
+                RenameFlags::NOREPLACE
+            };
+            rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                temporary,
+                rustix::fs::CWD,
+                &self.path,
+                flags,
+            )
+            .during(writing())?;
             if let Some(folder) = self.path.parent() {
                 // The name too survives a crash from here on; a folder that may not be read cannot be synced.
                 let _ = File::open(folder).and_then(|folder| folder.sync_all());
             }
-        } else if self.file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        } else if self
+            .file
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+        {
             self.file.sync_all().during(writing())?;
         }
         info::of(user, &self.path, false)
@@ -182,7 +227,10 @@ fn check(request: &FileWrite, path: &Path) -> Result<Option<std::fs::Metadata>, 
         Err(error) => return Err(CallError::system(attempt("writing", path)(), &error)),
     };
     let refuse = |kind: io::ErrorKind| {
-        Err(CallError::system(attempt("writing", path)(), &io::Error::from(kind)))
+        Err(CallError::system(
+            attempt("writing", path)(),
+            &io::Error::from(kind),
+        ))
     };
     match &existing {
         Some(existing) if existing.is_dir() => refuse(io::ErrorKind::IsADirectory),

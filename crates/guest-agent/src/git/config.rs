@@ -13,7 +13,9 @@ pub struct Identity<'a> {
 
 /// Content of the system's configuration.
 pub fn text(identity: &Identity<'_>, relay_port: Option<u16>) -> String {
-    let mut text = String::from("# Written by the workspace at each start; your own ~/.gitconfig goes before it.\n");
+    let mut text = String::from(
+        "# Written by the workspace at each start; your own ~/.gitconfig goes before it.\n",
+    );
     // Writing to a String does not fail.
     if !identity.name.is_empty() || !identity.email.is_empty() {
         text.push_str("[user]\n");
@@ -23,7 +25,9 @@ pub fn text(identity: &Identity<'_>, relay_port: Option<u16>) -> String {
             }
         }
     }
-    text.push_str("[protocol]\n\tversion = 2\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n");
+    text.push_str(
+        "[protocol]\n\tversion = 2\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n",
+    );
     // Helpers of the distribution are forgotten: credentials are the host's.
     text.push_str("[credential]\n\thelper =\n");
     let Some(port) = relay_port else { return text };
@@ -37,7 +41,13 @@ pub fn text(identity: &Identity<'_>, relay_port: Option<u16>) -> String {
         let _ = writeln!(text, "[url \"{relay}/{path}\"]\n\tinsteadOf = {original}");
     }
     // The longest match wins: what names this machine is left as it is.
-    for local in [format!("{relay}/"), "http://127.0.0.1".into(), "http://localhost".into(), "https://127.0.0.1".into(), "https://localhost".into()] {
+    for local in [
+        format!("{relay}/"),
+        "http://127.0.0.1".into(),
+        "http://localhost".into(),
+        "https://127.0.0.1".into(),
+        "https://localhost".into(),
+    ] {
         let _ = writeln!(text, "[url \"{local}\"]\n\tinsteadOf = {local}");
     }
     text
@@ -75,23 +85,48 @@ mod tests {
             .args(arguments)
             .output()
             .unwrap();
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 
     #[test]
     fn every_kind_of_remote_goes_through_the_relay_and_local_ones_do_not() {
-        let config = text(&Identity { name: "", email: "" }, Some(9418));
+        let config = text(
+            &Identity {
+                name: "",
+                email: "",
+            },
+            Some(9418),
+        );
         let rewritten = |url: &str| git(&config, &["ls-remote", "--get-url", url]);
         for (url, to) in [
-            ("https://example.org/a/b.git", "http://127.0.0.1:9418/https/example.org/a/b.git"),
-            ("http://example.org:8080/b", "http://127.0.0.1:9418/http/example.org:8080/b"),
-            ("git@example.org:a/b.git", "http://127.0.0.1:9418/ssh/git@example.org:a/b.git"),
-            ("ssh://me@example.org:22/b", "http://127.0.0.1:9418/sshurl/me@example.org:22/b"),
+            (
+                "https://example.org/a/b.git",
+                "http://127.0.0.1:9418/https/example.org/a/b.git",
+            ),
+            (
+                "http://example.org:8080/b",
+                "http://127.0.0.1:9418/http/example.org:8080/b",
+            ),
+            (
+                "git@example.org:a/b.git",
+                "http://127.0.0.1:9418/ssh/git@example.org:a/b.git",
+            ),
+            (
+                "ssh://me@example.org:22/b",
+                "http://127.0.0.1:9418/sshurl/me@example.org:22/b",
+            ),
         ] {
             assert_eq!(rewritten(url), to);
             assert_eq!(rewritten(to), to, "rewritten once only");
         }
-        for local in ["http://localhost:3000/x.git", "http://127.0.0.1:3000/x.git", "/srv/x.git"] {
+        for local in [
+            "http://localhost:3000/x.git",
+            "http://127.0.0.1:3000/x.git",
+            "/srv/x.git",
+        ] {
             assert_eq!(rewritten(local), local);
         }
     }
@@ -99,8 +134,17 @@ mod tests {
     #[test]
     fn names_come_through_whatever_is_in_them() {
         let name = "Zoë \"the\\ # ; author\nemail = x";
-        let config = text(&Identity { name, email: "zoe@example.org" }, None);
-        assert_eq!(git(&config, &["config", "user.name"]), "Zoë \"the\\ # ; author email = x");
+        let config = text(
+            &Identity {
+                name,
+                email: "zoe@example.org",
+            },
+            None,
+        );
+        assert_eq!(
+            git(&config, &["config", "user.name"]),
+            "Zoë \"the\\ # ; author email = x"
+        );
         assert_eq!(git(&config, &["config", "user.email"]), "zoe@example.org");
     }
 }

@@ -24,7 +24,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Listens for ever, where there is a port to listen on.
 pub async fn run(machine: &'static Machine) {
-    let Some(port) = machine.settings().git_relay_port else { return };
+    let Some(port) = machine.settings().git_relay_port else {
+        return;
+    };
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
@@ -36,8 +38,12 @@ pub async fn run(machine: &'static Machine) {
             }
         };
         loop {
-            let Ok(place) = room.clone().acquire_owned().await else { return };
-            let Ok((connection, _)) = listener.accept().await else { break };
+            let Ok(place) = room.clone().acquire_owned().await else {
+                return;
+            };
+            let Ok((connection, _)) = listener.accept().await else {
+                break;
+            };
             tokio::spawn(async move {
                 carry(machine, connection).await;
                 drop(place);
@@ -52,7 +58,9 @@ async fn carry(machine: &'static Machine, mut connection: TcpStream) {
     let opened = tokio::time::timeout(PATIENCE, async {
         let link = link(machine).await?;
         let mut stream = link.open().await.ok()?;
-        open_stream(&mut stream, stream_open::Kind::Git(GitStream {})).await.ok()?;
+        open_stream(&mut stream, stream_open::Kind::Git(GitStream {}))
+            .await
+            .ok()?;
         Some(stream)
     });
     let Ok(Some(mut stream)) = opened.await else {

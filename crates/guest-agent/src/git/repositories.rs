@@ -29,7 +29,8 @@ pub async fn serve(machine: &'static Machine, call: Call) -> Outcome {
     for path in found {
         repositories.push(look_at(machine, &path).await);
     }
-    call.answer(Answer::Repositories(frames::Repositories { repositories })).await
+    call.answer(Answer::Repositories(frames::Repositories { repositories }))
+        .await
 }
 
 /// Repositories in the order of their paths; what lies within one is not looked for.
@@ -46,7 +47,9 @@ fn find(root: &Path) -> Vec<PathBuf> {
             found.push(folder);
             continue;
         }
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
         for entry in entries.flatten() {
             let plain = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if plain && depth < MAX_DEPTH && entry.file_name() != "node_modules" {
@@ -59,8 +62,10 @@ fn find(root: &Path) -> Vec<PathBuf> {
 }
 
 async fn look_at(machine: &'static Machine, path: &Path) -> Repository {
-    let mut repository =
-        Repository { path: path.to_string_lossy().into_owned(), ..Repository::default() };
+    let mut repository = Repository {
+        path: path.to_string_lossy().into_owned(),
+        ..Repository::default()
+    };
     if let Err(error) = fill(machine, path, &mut repository).await {
         repository.error = error;
     }
@@ -72,7 +77,13 @@ async fn fill(
     path: &Path,
     repository: &mut Repository,
 ) -> Result<(), String> {
-    let status = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all"];
+    let status = [
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--untracked-files=all",
+    ];
     let status = Status::parse(&git(machine, path, &status).await?);
     repository.branch = status.branch;
     repository.uncommitted = status.changed;
@@ -80,10 +91,19 @@ async fn fill(
     repository.no_remote = remotes.trim().is_empty();
     if status.has_commits {
         // HEAD too: a detached one is on no branch.
-        let unpushed =
-            ["rev-list", "--count", "HEAD", "--branches", "--not", "--remotes"];
+        let unpushed = [
+            "rev-list",
+            "--count",
+            "HEAD",
+            "--branches",
+            "--not",
+            "--remotes",
+        ];
         let count = git(machine, path, &unpushed).await?;
-        repository.unpushed = count.trim().parse().map_err(|_| "git counted oddly".to_owned())?;
+        repository.unpushed = count
+            .trim()
+            .parse()
+            .map_err(|_| "git counted oddly".to_owned())?;
     }
     let stashes = git(machine, path, &["stash", "list"]).await?;
     repository.stashes = stashes.lines().count() as u32;
@@ -103,7 +123,11 @@ impl Status {
         let mut entries = text.split('\0').filter(|entry| !entry.is_empty());
         while let Some(entry) = entries.next() {
             if let Some(head) = entry.strip_prefix("# branch.head ") {
-                status.branch = if head == "(detached)" { String::new() } else { head.into() };
+                status.branch = if head == "(detached)" {
+                    String::new()
+                } else {
+                    head.into()
+                };
             } else if let Some(commit) = entry.strip_prefix("# branch.oid ") {
                 status.has_commits = commit != "(initial)";
             } else if !entry.starts_with('#') {
@@ -122,7 +146,13 @@ impl Status {
 async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("git cannot be run: {error}");
     let (out, to_out) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
-    let null = || File::options().read(true).write(true).open("/dev/null").map_err(failed);
+    let null = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(failed)
+    };
     let mut environment = machine.environment(false);
     // Looking must not wait for anybody, nor write.
     environment.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
@@ -142,7 +172,10 @@ async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Resu
     let Started { pid, exit } = machine.processes.launch(machine, launch).map_err(failed)?;
     let reading = tokio::task::spawn_blocking(move || {
         let mut answer = Vec::new();
-        File::from(out).take(MAX_ANSWER).read_to_end(&mut answer).map(|_| answer)
+        File::from(out)
+            .take(MAX_ANSWER)
+            .read_to_end(&mut answer)
+            .map(|_| answer)
     });
     let ended = tokio::time::timeout(PATIENCE, async { (reading.await, exit.await) }).await;
     let Ok((Ok(Ok(answer)), Ok(exit))) = ended else {
@@ -150,7 +183,10 @@ async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Resu
         return Err(format!("git {} did not come to an end", arguments[0]));
     };
     if exit.signaled || exit.code != 0 {
-        return Err(format!("git {} failed with code {}", arguments[0], exit.code));
+        return Err(format!(
+            "git {} failed with code {}",
+            arguments[0], exit.code
+        ));
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
@@ -163,7 +199,11 @@ mod tests {
     fn the_status_counts_files_and_not_old_names() {
         let text = "# branch.oid 1234\0# branch.head main\01 .M N... 100644 100644 100644 a b x y\0\
             2 R. N... 100644 100644 100644 a b R100 new\0old\0? untracked\0";
-        let expected = Status { branch: "main".into(), changed: 3, has_commits: true };
+        let expected = Status {
+            branch: "main".into(),
+            changed: 3,
+            has_commits: true,
+        };
         assert_eq!(Status::parse(text), expected);
     }
 }

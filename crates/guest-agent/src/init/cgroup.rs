@@ -18,7 +18,10 @@ pub fn prepare() -> io::Result<OwnedFd> {
     let root = Path::new("/sys/fs/cgroup");
     let user = root.join("user");
     for controller in ["memory", "cpu", "pids", "io"] {
-        if let Err(error) = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}")) {
+        if let Err(error) = fs::write(
+            root.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        ) {
             warn!(controller, %error, "a resource is not controlled");
         }
     }
@@ -35,5 +38,8 @@ pub fn prepare() -> io::Result<OwnedFd> {
             warn!(name, %error, "a limit is not set");
         }
     }
-    Ok(File::options().write(true).open(user.join("cgroup.procs"))?.into())
+    Ok(File::options()
+        .write(true)
+        .open(user.join("cgroup.procs"))?
+        .into())
 }

@@ -14,7 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn port(name: &str) -> anyhow::Result<PathBuf> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
+        for entry in fs::read_dir("/sys/class/virtio-ports")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let found = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
             if found.trim_end() == name {
                 return Ok(Path::new("/dev").join(entry.file_name()));
@@ -43,7 +47,11 @@ pub fn settings() {
         warn!(%error, "the agent is not spared when memory runs out");
     }
     let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name = if name.trim().is_empty() { "workspace" } else { name.trim() };
+    let name = if name.trim().is_empty() {
+        "workspace"
+    } else {
+        name.trim()
+    };
     if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
         warn!(%error, "the machine has no name");
     }

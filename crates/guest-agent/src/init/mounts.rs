@@ -21,7 +21,11 @@ pub fn first() -> anyhow::Result<()> {
     make("devtmpfs", "/dev", MountFlags::NOSUID, "mode=0755")?;
     make("proc", "/proc", strict, "")?;
     make("sysfs", "/sys", strict, "")?;
-    if let Ok(console) = fs::File::options().read(true).write(true).open("/dev/console") {
+    if let Ok(console) = fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/console")
+    {
         // The kernel may have found no console to give.
         rustix::stdio::dup2_stdin(&console)?;
         rustix::stdio::dup2_stdout(&console)?;
@@ -43,7 +47,11 @@ pub fn switch_root(new: &Path) -> io::Result<()> {
     // The initramfs is memory. This program's own file goes when it ends, which is never.
     for name in ["/init", "/lib", "/etc"] {
         let path = Path::new(name);
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
         if let Err(error) = removed {
             warn!(name, %error, "a part of the initramfs stays in memory");
         }
@@ -61,10 +69,20 @@ pub fn rest(user: u32) -> anyhow::Result<()> {
     for folder in ["/dev/pts", "/dev/shm"] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
-    make("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, "gid=5,mode=620,ptmxmode=666")?;
+    make(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        "gid=5,mode=620,ptmxmode=666",
+    )?;
     make("tmpfs", "/dev/shm", secure, "mode=1777")?;
     make("tmpfs", "/run", secure, "mode=755,size=25%")?;
-    make("cgroup2", "/sys/fs/cgroup", secure | MountFlags::NOEXEC, "nsdelegate")?;
+    make(
+        "cgroup2",
+        "/sys/fs/cgroup",
+        secure | MountFlags::NOEXEC,
+        "nsdelegate",
+    )?;
     for (name, target) in [
         ("/dev/fd", "/proc/self/fd"),
         ("/dev/stdin", "/proc/self/fd/0"),

@@ -11,7 +11,9 @@ use tracing::{info, warn};
 pub fn mount(disk: &Path, at: &Path) -> anyhow::Result<()> {
     let options = c"discard";
     let flags = MountFlags::NOATIME;
-    let Err(error) = mount_at(disk, at, "ext4", flags, options) else { return Ok(()) };
+    let Err(error) = mount_at(disk, at, "ext4", flags, options) else {
+        return Ok(());
+    };
     warn!(%error, "the root disk cannot be mounted; repairing it");
     repair(disk, at)?;
     mount_at(disk, at, "ext4", flags, options)

@@ -27,7 +27,11 @@ pub enum Ending {
 
 /// Stops everything. In process mode that is what the agent started, and then the agent.
 pub async fn stop(machine: &'static Machine, grace: Duration, ending: Ending) {
-    let grace = if grace.is_zero() { DEFAULT_GRACE } else { grace.min(LONGEST_GRACE) };
+    let grace = if grace.is_zero() {
+        DEFAULT_GRACE
+    } else {
+        grace.min(LONGEST_GRACE)
+    };
     info!(?grace, ?ending, "stopping");
     machine.terminals.hang_up_all();
     tell_all(Signal::TERM);

@@ -66,7 +66,10 @@ struct Connection {
 
 impl Connection {
     fn new(port: &File) -> io::Result<Self> {
-        Ok(Self { file: crate::sys::watch_file(port.try_clone()?)?, retired: Arc::default() })
+        Ok(Self {
+            file: crate::sys::watch_file(port.try_clone()?)?,
+            retired: Arc::default(),
+        })
     }
 
     fn is_retired(&self) -> bool {

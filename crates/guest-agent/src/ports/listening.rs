@@ -38,16 +38,27 @@ impl Known {
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
             sockets.extend(parse(&fs::read_to_string(table).unwrap_or_default()));
         }
-        self.owners.retain(|inode, _| sockets.iter().any(|socket| socket.inode == *inode));
-        if sockets.iter().any(|socket| !self.owners.contains_key(&socket.inode)) {
+        self.owners
+            .retain(|inode, _| sockets.iter().any(|socket| socket.inode == *inode));
+        if sockets
+            .iter()
+            .any(|socket| !self.owners.contains_key(&socket.inode))
+        {
             let found = owners();
             for socket in &sockets {
-                self.owners.entry(socket.inode).or_insert_with(|| found.get(&socket.inode).cloned());
+                self.owners
+                    .entry(socket.inode)
+                    .or_insert_with(|| found.get(&socket.inode).cloned());
             }
         }
         let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
-        for socket in sockets.into_iter().filter(|socket| Some(socket.port) != own) {
-            let Some(Some(owner)) = self.owners.get(&socket.inode) else { continue };
+        for socket in sockets
+            .into_iter()
+            .filter(|socket| Some(socket.port) != own)
+        {
+            let Some(Some(owner)) = self.owners.get(&socket.inode) else {
+                continue;
+            };
             let port = ports.entry(socket.port).or_insert_with(|| Port {
                 port: socket.port.into(),
                 process: owner.name.clone(),
@@ -92,9 +103,13 @@ fn is_loopback(address: &str) -> bool {
 fn owners() -> HashMap<u64, Owner> {
     let mut owners = HashMap::new();
     for process in proc::descendants() {
-        let Ok(files) = fs::read_dir(format!("/proc/{}/fd", process.pid)) else { continue };
+        let Ok(files) = fs::read_dir(format!("/proc/{}/fd", process.pid)) else {
+            continue;
+        };
         for file in files.flatten() {
-            let Ok(target) = fs::read_link(file.path()) else { continue };
+            let Ok(target) = fs::read_link(file.path()) else {
+                continue;
+            };
             let inode = target
                 .to_str()
                 .and_then(|target| target.strip_prefix("socket:["))
@@ -125,8 +140,16 @@ mod tests {
         assert_eq!(
             parse(table),
             [
-                Socket { port: 8080, loopback: true, inode: 4711 },
-                Socket { port: 22, loopback: false, inode: 4712 },
+                Socket {
+                    port: 8080,
+                    loopback: true,
+                    inode: 4711
+                },
+                Socket {
+                    port: 22,
+                    loopback: false,
+                    inode: 4712
+                },
             ]
         );
         assert!(is_loopback("00000000000000000000000001000000"));

@@ -20,8 +20,18 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchFiles) 
     let stop = StopOnDrop(Arc::default());
     let stopped = stop.0.clone();
     let work = move || {
-        let walk = walk(&root, &request.includes, &request.excludes, request.no_ignore)?;
-        let query: Vec<char> = request.query.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+        let walk = walk(
+            &root,
+            &request.includes,
+            &request.excludes,
+            request.no_ignore,
+        )?;
+        let query: Vec<char> = request
+            .query
+            .to_lowercase()
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
         let most = limit(request.max_results);
         let found = Mutex::new(Found::default());
         walk.build_parallel().run(|| {
@@ -30,13 +40,17 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchFiles) 
                 if stopped.load(Ordering::Relaxed) {
                     return WalkState::Quit;
                 }
-                let Ok(entry) = entry else { return WalkState::Continue };
+                let Ok(entry) = entry else {
+                    return WalkState::Continue;
+                };
                 if !entry.file_type().is_some_and(|kind| !kind.is_dir()) {
                     return WalkState::Continue;
                 }
                 let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
                 let Some(rank) = rank(query, relative) else {
-                    return found.with(|found| found.seen += 1).map_or(WalkState::Quit, |()| WalkState::Continue);
+                    return found
+                        .with(|found| found.seen += 1)
+                        .map_or(WalkState::Quit, |()| WalkState::Continue);
                 };
                 let path = entry.path().to_string_lossy().into_owned();
                 let full = found.with(|found| {
@@ -45,7 +59,11 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchFiles) 
                     // Without a query every file is as good as any other.
                     query.is_empty() && found.paths.len() > most
                 });
-                if full == Some(false) { WalkState::Continue } else { WalkState::Quit }
+                if full == Some(false) {
+                    WalkState::Continue
+                } else {
+                    WalkState::Quit
+                }
             })
         });
         let mut found = found.into_inner().unwrap_or_default();
@@ -53,12 +71,19 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchFiles) 
         let limit_hit = found.paths.len() > most;
         found.paths.truncate(most);
         let paths: Vec<String> = found.paths.into_iter().map(|(_, path)| path).collect();
-        Ok((paths, SearchFinished { limit_hit, files_searched: found.seen }))
+        Ok((
+            paths,
+            SearchFinished {
+                limit_hit,
+                files_searched: found.seen,
+            },
+        ))
     };
     let (mut paths, finished) = machine.threads.run_slowly(work).await?;
     while !paths.is_empty() {
         let rest = paths.split_off(paths.len().min(MAX_PATHS));
-        call.answer(Answer::SearchPaths(SearchPaths { paths })).await?;
+        call.answer(Answer::SearchPaths(SearchPaths { paths }))
+            .await?;
         paths = rest;
     }
     call.answer(Answer::SearchFinished(finished)).await
@@ -105,7 +130,9 @@ fn rank(query: &[char], path: &Path) -> Option<(u8, usize)> {
 /// Whether all characters come in that order.
 fn is_within(query: &[char], text: &str) -> bool {
     let mut characters = text.chars();
-    query.iter().all(|wanted| characters.any(|character| character == *wanted))
+    query
+        .iter()
+        .all(|wanted| characters.any(|character| character == *wanted))
 }
 
 #[cfg(test)]
@@ -115,12 +142,32 @@ mod tests {
     #[test]
     fn names_that_fit_better_come_first() {
         let query: Vec<char> = "main".chars().collect();
-        let paths = ["m/a/i/n.txt", "src/main.rs", "main/x", "my_admin.rs", "old-main.rs", "m_a_i_n"];
-        let mut ranked: Vec<_> = paths.iter().map(|path| (rank(&query, Path::new(path)), *path)).collect();
+        let paths = [
+            "m/a/i/n.txt",
+            "src/main.rs",
+            "main/x",
+            "my_admin.rs",
+            "old-main.rs",
+            "m_a_i_n",
+        ];
+        let mut ranked: Vec<_> = paths
+            .iter()
+            .map(|path| (rank(&query, Path::new(path)), *path))
+            .collect();
         ranked.sort();
         ranked.retain(|(rank, _)| rank.is_some());
         let order: Vec<_> = ranked.iter().map(|(_, path)| *path).collect();
-        assert_eq!(order, ["src/main.rs", "old-main.rs", "main/x", "m_a_i_n", "my_admin.rs", "m/a/i/n.txt"]);
+        assert_eq!(
+            order,
+            [
+                "src/main.rs",
+                "old-main.rs",
+                "main/x",
+                "m_a_i_n",
+                "my_admin.rs",
+                "m/a/i/n.txt"
+            ]
+        );
         assert_eq!(rank(&query, Path::new("nothing")), None);
     }
 }

@@ -44,11 +44,19 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchText) -
         stop: stop.0.clone(),
     });
     let work = machine.threads.run_slowly(move || {
-        let SearchText { includes, excludes, no_ignore, .. } = walk_request;
+        let SearchText {
+            includes,
+            excludes,
+            no_ignore,
+            ..
+        } = walk_request;
         let walk = walk(&root, &includes, &excludes, no_ignore)?;
         search.run(&walk);
         let limit_hit = search.limit_hit.load(Ordering::Relaxed);
-        Ok(SearchFinished { limit_hit, files_searched: search.searched.load(Ordering::Relaxed) })
+        Ok(SearchFinished {
+            limit_hit,
+            files_searched: search.searched.load(Ordering::Relaxed),
+        })
     });
     let sending = async {
         // Gone with this block, so that the search ends when the client is gone.
@@ -63,7 +71,8 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchText) -
                 lines += count(&next);
                 files.push(next);
             }
-            call.answer(Answer::SearchMatches(SearchMatches { files })).await?;
+            call.answer(Answer::SearchMatches(SearchMatches { files }))
+                .await?;
         }
         Ok::<_, CallError>(())
     };
@@ -107,7 +116,9 @@ impl Search {
                     return WalkState::Quit;
                 }
                 // Folders that cannot be read have nothing to find.
-                let Ok(entry) = entry else { return WalkState::Continue };
+                let Ok(entry) = entry else {
+                    return WalkState::Continue;
+                };
                 if !entry.file_type().is_some_and(|kind| kind.is_file()) {
                     return WalkState::Continue;
                 }
@@ -119,7 +130,11 @@ impl Search {
     fn search(&self, searcher: &mut Searcher, path: &Path) -> WalkState {
         self.searched.fetch_add(1, Ordering::Relaxed);
         let path_text = path.to_string_lossy().into_owned();
-        let mut lines = Lines { search: self, path: path_text, lines: Vec::new() };
+        let mut lines = Lines {
+            search: self,
+            path: path_text,
+            lines: Vec::new(),
+        };
         // A file that cannot be read, or is gone, has nothing to find.
         let _ = searcher.search_path(&self.matcher, path, &mut lines);
         if lines.send() && !self.limit_hit.load(Ordering::Relaxed) {
@@ -144,7 +159,10 @@ impl Lines<'_> {
         if lines.is_empty() {
             return !self.search.stop.load(Ordering::Relaxed);
         }
-        let file = FileMatches { path: self.path.clone(), lines };
+        let file = FileMatches {
+            path: self.path.clone(),
+            lines,
+        };
         self.search.found.blocking_send(file).is_ok()
     }
 }
@@ -200,7 +218,9 @@ fn describe(line_number: u32, line: &[u8], spans: &[(usize, usize)]) -> LineMatc
         end = boundary(line, (start + MAX_LINE).min(line.len()));
     }
     let units = |from: usize, to: usize| -> u32 {
-        String::from_utf8_lossy(&line[from..to]).encode_utf16().count() as u32
+        String::from_utf8_lossy(&line[from..to])
+            .encode_utf16()
+            .count() as u32
     };
     let mut described = Vec::new();
     // Counted on from one end to the next, so that a long line is not counted again for each.
@@ -213,7 +233,10 @@ fn describe(line_number: u32, line: &[u8], spans: &[(usize, usize)]) -> LineMatc
         let span_start = counted + units(at, from);
         let span_end = span_start + units(from, to);
         (at, counted) = (to, span_end);
-        described.push(Span { start: span_start, end: span_end });
+        described.push(Span {
+            start: span_start,
+            end: span_end,
+        });
     }
     LineMatch {
         line: line_number,
@@ -248,8 +271,13 @@ mod tests {
         let line = format!("{}needle{}", "é".repeat(2000), "x".repeat(2000));
         let found = describe(1, line.as_bytes(), &[(4000, 4006)]);
         assert!(found.text.len() <= MAX_LINE);
-        let [Span { start, end }] = found.spans[..] else { panic!("{:?}", found.spans) };
+        let [Span { start, end }] = found.spans[..] else {
+            panic!("{:?}", found.spans)
+        };
         let units: Vec<u16> = found.text.encode_utf16().collect();
-        assert_eq!(String::from_utf16_lossy(&units[start as usize..end as usize]), "needle");
+        assert_eq!(
+            String::from_utf16_lossy(&units[start as usize..end as usize]),
+            "needle"
+        );
     }
 }

@@ -72,10 +72,19 @@ impl CallOutput {
     ) -> Outcome {
         loop {
             let wanted = bytes.len().min(self.largest_data);
-            let size = if wanted == 0 { 0 } else { self.take_credit(wanted).await? };
+            let size = if wanted == 0 {
+                0
+            } else {
+                self.take_credit(wanted).await?
+            };
             let piece = bytes.split_to(size);
             let last = bytes.is_empty();
-            let data = Data { offset, bytes: piece, channel: channel.into(), end: end && last };
+            let data = Data {
+                offset,
+                bytes: piece,
+                channel: channel.into(),
+                end: end && last,
+            };
             self.send(Answer::Data(data)).await?;
             offset += size as u64;
             if last {
@@ -87,7 +96,11 @@ impl CallOutput {
     /// Waits for credit and takes at most `wanted` of it.
     pub async fn take_credit(&self, wanted: usize) -> Result<usize, CallError> {
         let size = wanted.min(self.credit.available_permits().max(1));
-        let permit = self.credit.acquire_many(size as u32).await.map_err(|_| CallError::Gone)?;
+        let permit = self
+            .credit
+            .acquire_many(size as u32)
+            .await
+            .map_err(|_| CallError::Gone)?;
         permit.forget();
         Ok(size)
     }

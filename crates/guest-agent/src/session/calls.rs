@@ -47,8 +47,14 @@ pub async fn run<T: AsyncRead>(
     role: Role,
     largest_data: usize,
 ) {
-    let mut calls =
-        Calls { machine, outbound, role, largest_data, open: HashMap::new(), tasks: JoinSet::new() };
+    let mut calls = Calls {
+        machine,
+        outbound,
+        role,
+        largest_data,
+        open: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
     loop {
         tokio::select! {
             frame = frames.next() => {
@@ -99,11 +105,16 @@ impl Calls {
             }
             Some(Request::Data(data)) => self.receive_data(call, data).await,
             Some(_) if call == 0 => return Err("a call has a number other than 0"),
-            Some(_) if self.open.contains_key(&call) => return Err("a call's number was used twice"),
+            Some(_) if self.open.contains_key(&call) => {
+                return Err("a call's number was used twice");
+            }
             Some(request) => self.start(call, request).await,
             None => {
                 let reason = "this agent does not know the request";
-                drop(self.send(call, failed(failure::Kind::Unsupported, reason)).await);
+                drop(
+                    self.send(call, failed(failure::Kind::Unsupported, reason))
+                        .await,
+                );
             }
         }
         Ok(())
@@ -111,25 +122,37 @@ impl Calls {
 
     async fn receive_data(&mut self, call: u64, data: Data) {
         // Data of a call that has ended meanwhile is dropped.
-        let Some(entry) = self.open.get(&call) else { return };
+        let Some(entry) = self.open.get(&call) else {
+            return;
+        };
         let size = data.bytes.len() as u64;
         let within = entry.allowed.load(Ordering::Relaxed) >= size;
         if within {
             entry.allowed.fetch_sub(size, Ordering::Relaxed);
         }
-        if !within || matches!(entry.pieces.try_send(data), Err(mpsc::error::TrySendError::Full(_)))
+        if !within
+            || matches!(
+                entry.pieces.try_send(data),
+                Err(mpsc::error::TrySendError::Full(_))
+            )
         {
             entry.task.abort();
             self.open.remove(&call);
             let reason = "more data was sent than was asked for";
-            drop(self.send(call, failed(failure::Kind::Invalid, reason)).await);
+            drop(
+                self.send(call, failed(failure::Kind::Invalid, reason))
+                    .await,
+            );
         }
     }
 
     async fn start(&mut self, call: u64, request: Request) {
         if !roles::allows(self.role, &request) {
             let reason = "your role in this workspace does not allow that";
-            return drop(self.send(call, failed(failure::Kind::Refused, reason)).await);
+            return drop(
+                self.send(call, failed(failure::Kind::Refused, reason))
+                    .await,
+            );
         }
         if self.open.len() >= MAX_CALLS {
             let reason = "too many requests at a time";
@@ -149,18 +172,35 @@ impl Calls {
             pieces: received,
             allowed: allowed.clone(),
             owed: 0,
-            back: CallOutput { urgent: true, ..output.clone() },
+            back: CallOutput {
+                urgent: true,
+                ..output.clone()
+            },
         };
         let machine = self.machine;
-        let call_of_task = Call { output: output.clone(), input, role: self.role };
+        let call_of_task = Call {
+            output: output.clone(),
+            input,
+            role: self.role,
+        };
         let task = self.tasks.spawn(async move {
             match dispatch::run(machine, call_of_task, request).await {
                 Ok(()) | Err(CallError::Gone) => {}
                 // If the client is gone, so is the need to tell it.
-                Err(CallError::Failed(failure)) => drop(output.send(Answer::Failure(failure)).await),
+                Err(CallError::Failed(failure)) => {
+                    drop(output.send(Answer::Failure(failure)).await)
+                }
             }
             call
         });
-        self.open.insert(call, Entry { credit, pieces, allowed, task });
+        self.open.insert(
+            call,
+            Entry {
+                credit,
+                pieces,
+                allowed,
+                task,
+            },
+        );
     }
 }

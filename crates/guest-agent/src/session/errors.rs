@@ -20,7 +20,10 @@ pub enum CallError {
 
 impl CallError {
     pub fn failed(kind: failure::Kind, message: impl Into<String>) -> Self {
-        Self::Failed(Failure { kind: kind.into(), message: message.into() })
+        Self::Failed(Failure {
+            kind: kind.into(),
+            message: message.into(),
+        })
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {

@@ -50,7 +50,15 @@ pub fn install(
         return Ok(BTreeMap::new());
     }
     let path = bundle.to_string_lossy().into_owned();
-    let names =
-        ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "PIP_CERT", "REQUESTS_CA_BUNDLE"];
-    Ok(names.into_iter().map(|name| (name.to_owned(), path.clone())).collect())
+    let names = [
+        "SSL_CERT_FILE",
+        "NODE_EXTRA_CA_CERTS",
+        "GIT_SSL_CAINFO",
+        "PIP_CERT",
+        "REQUESTS_CA_BUNDLE",
+    ];
+    Ok(names
+        .into_iter()
+        .map(|name| (name.to_owned(), path.clone()))
+        .collect())
 }

@@ -18,7 +18,11 @@ const RECOVERED: usize = 64 * 1024;
 
 /// Follows a terminal to its end. `have` output bytes were shown to this client before.
 pub async fn serve(terminal: Arc<Terminal>, call: Call, have: u64, repaint: bool) -> Outcome {
-    let Call { output, input, role } = call;
+    let Call {
+        output,
+        input,
+        role,
+    } = call;
     let types = may_type(role);
     let (attachment, first) = {
         let mut state = terminal.state();
@@ -30,7 +34,13 @@ pub async fn serve(terminal: Arc<Terminal>, call: Call, have: u64, repaint: bool
             anew(&terminal, &state)
         };
         let number = state.follow(first.offset, types);
-        (Attachment { terminal: terminal.clone(), number }, first)
+        (
+            Attachment {
+                terminal: terminal.clone(),
+                number,
+            },
+            first,
+        )
     };
     output.send(Answer::TerminalState(first)).await?;
     tokio::select! {
@@ -77,7 +87,9 @@ impl Attachment {
                 Next::Output(offset, bytes) => {
                     // The programs may be waiting for this one.
                     self.terminal.changed.notify_waiters();
-                    output.data(data::Channel::Main, offset, bytes, false).await?;
+                    output
+                        .data(data::Channel::Main, offset, bytes, false)
+                        .await?;
                 }
                 Next::State(state) => output.send(Answer::TerminalState(state)).await?,
                 Next::Recover => output.wait_for_credit(RECOVERED).await?,
@@ -98,7 +110,9 @@ impl Attachment {
         let mut state = self.terminal.state();
         let end = state.screen.offset();
         let now_size = state.screen.size();
-        let Some(follower) = state.followers.get_mut(&self.number) else { return Next::Wait };
+        let Some(follower) = state.followers.get_mut(&self.number) else {
+            return Next::Wait;
+        };
         let sent = follower.sent;
         let resized = std::mem::replace(size, now_size) != now_size;
         if sent == end {
@@ -107,14 +121,19 @@ impl Attachment {
                 return Next::State(self.terminal.describe_state(&state, end, None));
             }
             return match state.exit {
-                Some(exit) if state.ended => {
-                    Next::Exited(TerminalExited { code: exit.code, signaled: exit.signaled })
-                }
+                Some(exit) if state.ended => Next::Exited(TerminalExited {
+                    code: exit.code,
+                    signaled: exit.signaled,
+                }),
                 _ => Next::Wait,
             };
         }
         let left_behind = follower.left_behind;
-        let missing = if left_behind { None } else { state.screen.since(sent, now_size) };
+        let missing = if left_behind {
+            None
+        } else {
+            state.screen.since(sent, now_size)
+        };
         let Some(missing) = missing else {
             if credit < RECOVERED {
                 // Whatever size it has to be told, the new screen tells.

@@ -25,7 +25,8 @@ pub struct Master {
 
 /// Opens a pair. The program's end is given to `owner`.
 pub fn open(size: Size, owner: Option<&User>) -> io::Result<(Master, OwnedFd)> {
-    let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let master =
+        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     rustix::pty::grantpt(&master)?;
     rustix::pty::unlockpt(&master)?;
     let name = rustix::pty::ptsname(&master, Vec::new())?;
@@ -45,15 +46,21 @@ pub fn open(size: Size, owner: Option<&User>) -> io::Result<(Master, OwnedFd)> {
     rustix::termios::tcsetattr(&slave, OptionalActions::Now, &attributes)?;
     let flags = rustix::fs::fcntl_getfl(&master)?;
     rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK)?;
-    let master = Master { file: crate::sys::watch_file(File::from(master))? };
+    let master = Master {
+        file: crate::sys::watch_file(File::from(master))?,
+    };
     master.resize(size)?;
     Ok((master, slave.into()))
 }
 
 impl Master {
     pub fn resize(&self, size: Size) -> io::Result<()> {
-        let size =
-            Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: size.rows,
+            ws_col: size.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         Ok(rustix::termios::tcsetwinsize(self.file.get_ref(), size)?)
     }
 

@@ -52,7 +52,10 @@ pub async fn run(
     {
         let mut state = terminal.state();
         // The reaper lives as long as the agent.
-        state.exit = Some(exited.unwrap_or(Exit { code: 0, signaled: true }));
+        state.exit = Some(exited.unwrap_or(Exit {
+            code: 0,
+            signaled: true,
+        }));
         state.ended = true;
     }
     terminal.changed.notify_waiters();
@@ -63,7 +66,11 @@ pub async fn run(
 fn show(terminal: &Terminal, bytes: &[u8]) {
     let mut state = terminal.state();
     let before = state.screen.offset();
-    for follower in state.followers.values_mut().filter(|follower| follower.sent == before) {
+    for follower in state
+        .followers
+        .values_mut()
+        .filter(|follower| follower.sent == before)
+    {
         // Its time to take this begins now.
         follower.moved = Instant::now();
     }
@@ -82,7 +89,9 @@ async fn turn(terminal: &Terminal) {
     loop {
         let mut changed = std::pin::pin!(terminal.changed.notified());
         changed.as_mut().enable();
-        let Some(until) = slowest(terminal) else { return };
+        let Some(until) = slowest(terminal) else {
+            return;
+        };
         // Either it moves, or its time is up; both are looked at again.
         let _ = tokio::time::timeout_at(until, changed).await;
     }

@@ -61,7 +61,12 @@ pub struct Follower {
 impl State {
     pub fn follow(&mut self, sent: u64, types: bool) -> u64 {
         self.last_follower += 1;
-        let follower = Follower { sent, moved: Instant::now(), left_behind: false, types };
+        let follower = Follower {
+            sent,
+            moved: Instant::now(),
+            left_behind: false,
+            types,
+        };
         self.followers.insert(self.last_follower, follower);
         self.last_follower
     }
@@ -74,8 +79,15 @@ impl Terminal {
         size: Size,
         request: TerminalCreate,
     ) -> Result<Arc<Self>, CallError> {
-        let login = vec![machine.user.shell.to_string_lossy().into_owned(), "-l".into()];
-        let command = if request.command.is_empty() { login } else { request.command };
+        let login = vec![
+            machine.user.shell.to_string_lossy().into_owned(),
+            "-l".into(),
+        ];
+        let command = if request.command.is_empty() {
+            login
+        } else {
+            request.command
+        };
         let failed = |error: &io::Error| match error.kind() {
             io::ErrorKind::NotFound => CallError::not_found(format!(
                 "there is no program {}, or the folder to start it in is missing",
@@ -102,7 +114,10 @@ impl Terminal {
             stderr: slave,
             controlling_terminal: true,
         };
-        let started = machine.processes.launch(machine, launch).map_err(|error| failed(&error))?;
+        let started = machine
+            .processes
+            .launch(machine, launch)
+            .map_err(|error| failed(&error))?;
         let terminal = Arc::new(Self {
             name,
             key: request.key,
@@ -121,12 +136,16 @@ impl Terminal {
             }),
             changed: Notify::new(),
         });
-        machine.interactive.spawn(pump::run(machine, terminal.clone(), started.exit));
+        machine
+            .interactive
+            .spawn(pump::run(machine, terminal.clone(), started.exit));
         Ok(terminal)
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds a terminal's state")
+        self.state
+            .lock()
+            .expect("no code panics while it holds a terminal's state")
     }
 
     pub fn has_exited(&self) -> bool {
@@ -148,7 +167,12 @@ impl Terminal {
     }
 
     /// What a client is told at the beginning, and when it is sent the screen anew.
-    pub fn describe_state(&self, state: &State, offset: u64, repaint: Option<Vec<u8>>) -> TerminalState {
+    pub fn describe_state(
+        &self,
+        state: &State,
+        offset: u64,
+        repaint: Option<Vec<u8>>,
+    ) -> TerminalState {
         TerminalState {
             terminal: self.name.clone(),
             offset,
@@ -234,5 +258,8 @@ impl Terminal {
 }
 
 fn to_frame(size: Size) -> TerminalSize {
-    TerminalSize { columns: size.columns.into(), rows: size.rows.into() }
+    TerminalSize {
+        columns: size.columns.into(),
+        rows: size.rows.into(),
+    }
 }

@@ -52,7 +52,14 @@ impl World {
             .unwrap();
         let (interactive, from_interactive) = connect(&at("interactive")).await;
         let (bulk, from_bulk) = connect(&at("bulk")).await;
-        Self { agent, folder, interactive, bulk, from_interactive, from_bulk }
+        Self {
+            agent,
+            folder,
+            interactive,
+            bulk,
+            from_interactive,
+            from_bulk,
+        }
     }
 
     /// Replaces the interactive link, as a monitor does that was started again.
@@ -67,17 +74,26 @@ impl World {
 
     pub async fn session(&self, role: Role) -> Session {
         let stream = self.interactive.open().await.unwrap();
-        Session::open(stream, StreamClass::Interactive, role, "test").await.unwrap()
+        Session::open(stream, StreamClass::Interactive, role, "test")
+            .await
+            .unwrap()
     }
 
     pub async fn bulk_session(&self) -> Session {
         let stream = self.bulk.open().await.unwrap();
-        Session::open(stream, StreamClass::Bulk, Role::Editor, "test").await.unwrap()
+        Session::open(stream, StreamClass::Bulk, Role::Editor, "test")
+            .await
+            .unwrap()
     }
 
     /// A path below the folder of workspaces.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join("workspaces").join(name)
+        self.folder
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("workspaces")
+            .join(name)
     }
 
     pub fn text(&self, name: &str) -> String {
@@ -110,7 +126,9 @@ async fn connect(path: &Path) -> (Link, Incoming) {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
-    link::connect(stream, Side::Host, link::random_nonce()).await.unwrap()
+    link::connect(stream, Side::Host, link::random_nonce())
+        .await
+        .unwrap()
 }
 
 /// Fails the test when something takes longer than the deadline.
@@ -135,7 +153,10 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
 }
 
 pub fn command(words: &[&str]) -> ExecStart {
-    ExecStart { command: words.iter().map(|word| (*word).to_owned()).collect(), ..ExecStart::default() }
+    ExecStart {
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..ExecStart::default()
+    }
 }
 
 pub fn shell(script: &str) -> ExecStart {
@@ -143,15 +164,22 @@ pub fn shell(script: &str) -> ExecStart {
 }
 
 pub async fn output(session: &Session, script: &str) -> ExecOutput {
-    soon(script, session.exec_output(shell(script))).await.unwrap()
+    soon(script, session.exec_output(shell(script)))
+        .await
+        .unwrap()
 }
 
 /// A terminal that runs a plain shell without anybody's configuration.
 pub fn plain_terminal() -> TerminalCreate {
     TerminalCreate {
-        size: Some(TerminalSize { columns: 80, rows: 24 }),
+        size: Some(TerminalSize {
+            columns: 80,
+            rows: 24,
+        }),
         command: ["/bin/sh", "-i"].map(String::from).to_vec(),
-        environment: [("PS1", "$ "), ("ENV", "")].map(|(a, b)| (a.into(), b.into())).into(),
+        environment: [("PS1", "$ "), ("ENV", "")]
+            .map(|(a, b)| (a.into(), b.into()))
+            .into(),
         ..TerminalCreate::default()
     }
 }

@@ -37,7 +37,11 @@ impl Api {
             .connect_timeout(Duration::from_secs(10))
             .resolve("localhost", ([127, 0, 0, 1], 0).into())
             .build()?;
-        Ok(Self { client, url: url.trim_end_matches('/').into(), token })
+        Ok(Self {
+            client,
+            url: url.trim_end_matches('/').into(),
+            token,
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -49,7 +53,11 @@ impl Api {
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        Ok(self.send(Method::GET, path, None::<&()>).await?.json().await?)
+        Ok(self
+            .send(Method::GET, path, None::<&()>)
+            .await?
+            .json()
+            .await?)
     }
 
     pub async fn post<T: DeserializeOwned>(
@@ -57,7 +65,11 @@ impl Api {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        Ok(self.send(Method::POST, path, Some(body)).await?.json().await?)
+        Ok(self
+            .send(Method::POST, path, Some(body))
+            .await?
+            .json()
+            .await?)
     }
 
     pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
@@ -71,17 +83,18 @@ impl Api {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Response> {
-        let mut request = self.client.request(method, format!("{}/api/v1{path}", self.url));
+        let mut request = self
+            .client
+            .request(method, format!("{}/api/v1{path}", self.url));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request
-            .send()
-            .await
-            .with_context(|| format!("{} does not answer: is `roost up` running there?", self.url))?;
+        let response = request.send().await.with_context(|| {
+            format!("{} does not answer: is `roost up` running there?", self.url)
+        })?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -94,16 +107,22 @@ impl Api {
     }
 
     pub async fn workspaces(&self, query: &str) -> anyhow::Result<Vec<Workspace>> {
-        Ok(self.get::<WorkspaceList>(&format!("/workspaces{query}")).await?.workspaces)
+        Ok(self
+            .get::<WorkspaceList>(&format!("/workspaces{query}"))
+            .await?
+            .workspaces)
     }
 
     /// The workspace of this name or id.
     pub async fn workspace(&self, name: &str) -> anyhow::Result<Workspace> {
-        self.get(&format!("/workspaces/{}", path_segment(name))).await
+        self.get(&format!("/workspaces/{}", path_segment(name)))
+            .await
     }
 }
 
 /// A name as one segment of a path.
 pub fn path_segment(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+    url::form_urlencoded::byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }

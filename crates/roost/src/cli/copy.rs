@@ -63,18 +63,24 @@ fn absolute(session: &Session, path: &str) -> String {
 async fn upload(session: &Session, from: &Path, to: &str, output: Output) -> anyhow::Result<()> {
     let mut targets = vec![(from.to_owned(), onto(session, from, to).await?)];
     while let Some((from, to)) = targets.pop() {
-        let metadata = tokio::fs::metadata(&from).await.with_context(|| format!("reading {}", from.display()))?;
+        let metadata = tokio::fs::metadata(&from)
+            .await
+            .with_context(|| format!("reading {}", from.display()))?;
         if metadata.is_dir() {
             session.make_directory(&to, true).await?;
             let mut entries = tokio::fs::read_dir(&from).await?;
             while let Some(entry) = entries.next_entry().await? {
                 let name = entry.file_name();
-                let name = name.to_str().with_context(|| format!("{name:?} is not UTF-8"))?;
+                let name = name
+                    .to_str()
+                    .with_context(|| format!("{name:?} is not UTF-8"))?;
                 targets.push((entry.path(), format!("{to}/{name}")));
             }
             continue;
         }
-        let file = tokio::fs::File::open(&from).await.with_context(|| format!("opening {}", from.display()))?;
+        let file = tokio::fs::File::open(&from)
+            .await
+            .with_context(|| format!("opening {}", from.display()))?;
         let bar = bar(output, &to, metadata.len());
         let write = FileWrite {
             path: to,
@@ -95,7 +101,10 @@ async fn onto(session: &Session, from: &Path, to: &str) -> anyhow::Result<String
     let to = to.trim_end_matches('/');
     match session.stat(to).await {
         Ok(info) if info.r#type() == FileType::Directory => {
-            let name = from.file_name().and_then(|name| name.to_str()).context("the source has no name")?;
+            let name = from
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("the source has no name")?;
             Ok(format!("{to}/{name}"))
         }
         _ => Ok(to.into()),
@@ -108,21 +117,36 @@ fn mode(metadata: &std::fs::Metadata) -> u32 {
 }
 
 async fn download(session: &Session, from: &str, to: &Path, output: Output) -> anyhow::Result<()> {
-    let name = Path::new(from).file_name().context("the source has no name")?;
-    let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
+    let name = Path::new(from)
+        .file_name()
+        .context("the source has no name")?;
+    let target = if to.is_dir() {
+        to.join(name)
+    } else {
+        to.to_owned()
+    };
     let mut left: Vec<(String, PathBuf)> = vec![(from.into(), target)];
     while let Some((from, to)) = left.pop() {
-        let info = session.stat(&from).await.with_context(|| format!("looking at {from}"))?;
+        let info = session
+            .stat(&from)
+            .await
+            .with_context(|| format!("looking at {from}"))?;
         if info.r#type() == FileType::Directory {
             tokio::fs::create_dir_all(&to).await?;
             for entry in session.list(&from).await? {
-                anyhow::ensure!(!entry.name.contains('/'), "the workspace names a file {:?}", entry.name);
+                anyhow::ensure!(
+                    !entry.name.contains('/'),
+                    "the workspace names a file {:?}",
+                    entry.name
+                );
                 left.push((format!("{from}/{}", entry.name), to.join(&entry.name)));
             }
             continue;
         }
         let mut content = session.read_file(&from, 0, 0).await?;
-        let mut file = tokio::fs::File::create(&to).await.with_context(|| format!("writing {}", to.display()))?;
+        let mut file = tokio::fs::File::create(&to)
+            .await
+            .with_context(|| format!("writing {}", to.display()))?;
         let bar = bar(output, &from, info.size);
         while let Some(bytes) = content.next().await? {
             file.write_all(&bytes).await?;
@@ -138,9 +162,12 @@ fn bar(output: Output, name: &str, bytes: u64) -> ProgressBar {
     if output.json {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
-        .expect("the template is valid");
-    ProgressBar::new(bytes).with_style(style).with_message(name.to_owned())
+    let style =
+        ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+            .expect("the template is valid");
+    ProgressBar::new(bytes)
+        .with_style(style)
+        .with_message(name.to_owned())
 }
 
 #[cfg(test)]
@@ -149,8 +176,20 @@ mod tests {
 
     #[test]
     fn a_name_before_a_colon_is_a_workspace() {
-        assert_eq!(place("demo:/etc/hosts"), Place::Guest { workspace: "demo", path: "/etc/hosts" });
-        assert_eq!(place("demo:"), Place::Guest { workspace: "demo", path: "" });
+        assert_eq!(
+            place("demo:/etc/hosts"),
+            Place::Guest {
+                workspace: "demo",
+                path: "/etc/hosts"
+            }
+        );
+        assert_eq!(
+            place("demo:"),
+            Place::Guest {
+                workspace: "demo",
+                path: ""
+            }
+        );
         assert_eq!(place("./a:b"), Place::Local(Path::new("./a:b")));
         assert_eq!(place("plain"), Place::Local(Path::new("plain")));
     }

@@ -32,7 +32,9 @@ impl Exec {
             .exec(ExecStart {
                 command: self.command,
                 working_directory: self.directory.unwrap_or_default(),
-                environment: environment.map(|(name, value)| (name.into(), value.into())).collect(),
+                environment: environment
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
                 stdin: true,
                 ..ExecStart::default()
             })
@@ -87,6 +89,10 @@ impl Exec {
 
 /// As a shell reports it: 128 and the signal's number for a program that a signal ended.
 pub fn code(exited: &ExecExited) -> ExitCode {
-    let code = if exited.signaled { 128 + exited.code } else { exited.code };
+    let code = if exited.signaled {
+        128 + exited.code
+    } else {
+        exited.code
+    };
     ExitCode::from(u8::try_from(code).unwrap_or(255))
 }

@@ -19,7 +19,10 @@ pub struct PortForward {
 }
 
 fn ports(text: &str) -> Result<(Option<u16>, u16), String> {
-    let port = |text: &str| text.parse::<u16>().map_err(|_| format!("{text:?} is no port"));
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("{text:?} is no port"))
+    };
     match text.split_once(':') {
         Some((local, remote)) => Ok((Some(port(local)?), port(remote)?)),
         None => Ok((None, port(text)?)),
@@ -34,7 +37,11 @@ impl PortForward {
         let listener = match local {
             Some(port) => TcpListener::bind(("127.0.0.1", port))
                 .await
-                .with_context(|| format!("port {port} cannot be listened on here: choose another with LOCAL:{remote}"))?,
+                .with_context(|| {
+                    format!(
+                        "port {port} cannot be listened on here: choose another with LOCAL:{remote}"
+                    )
+                })?,
             // The same number where it is free.
             None => match TcpListener::bind(("127.0.0.1", remote)).await {
                 Ok(listener) => listener,
@@ -42,9 +49,15 @@ impl PortForward {
             },
         };
         let address = listener.local_addr()?;
-        output.print(&serde_json::json!({ "local": address, "remote": remote }), |_| {
-            format!("{address} is port {remote} of {}. Ctrl-C ends it.", workspace.name)
-        })?;
+        output.print(
+            &serde_json::json!({ "local": address, "remote": remote }),
+            |_| {
+                format!(
+                    "{address} is port {remote} of {}. Ctrl-C ends it.",
+                    workspace.name
+                )
+            },
+        )?;
         loop {
             let (connection, _) = listener.accept().await?;
             let api = api.clone();
@@ -71,7 +84,9 @@ async fn carry(api: &Api, path: &str, connection: TcpStream) -> anyhow::Result<(
                 to_guest.send(Message::Binary(Vec::new().into())).await?;
                 return anyhow::Ok(());
             }
-            to_guest.send(Message::Binary(buffer[..read].to_vec().into())).await?;
+            to_guest
+                .send(Message::Binary(buffer[..read].to_vec().into()))
+                .await?;
         }
     };
     let inward = async {

@@ -31,9 +31,9 @@ pub async fn session(api: &Api, workspace: &str, class: StreamClass) -> anyhow::
     let messages = socket
         .filter_map(async |message| match message {
             Ok(Message::Binary(bytes)) => Some(Ok::<Bytes, Error>(bytes)),
-            Ok(Message::Close(Some(close))) if !close.reason.is_empty() => {
-                Some(Err(Error::Io(std::io::Error::other(close.reason.to_string()))))
-            }
+            Ok(Message::Close(Some(close))) if !close.reason.is_empty() => Some(Err(Error::Io(
+                std::io::Error::other(close.reason.to_string()),
+            ))),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
         })
@@ -48,14 +48,26 @@ pub async fn socket(api: &Api, path: &str) -> anyhow::Result<Socket> {
     let url = format!("{}/api/v1{path}", api.url().replacen("http", "ws", 1));
     let mut request = url.as_str().into_client_request()?;
     if let Some(token) = api.token() {
-        request.headers_mut().insert("authorization", HeaderValue::try_from(format!("Bearer {token}"))?);
+        request.headers_mut().insert(
+            "authorization",
+            HeaderValue::try_from(format!("Bearer {token}"))?,
+        );
     }
     let uri = request.uri().clone();
     let host = uri.host().context("the URL has a host")?;
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("wss") { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port))
-        .await
-        .with_context(|| format!("{} does not answer: is `roost up` running there?", api.url()))?;
+    let port = uri
+        .port_u16()
+        .unwrap_or(if uri.scheme_str() == Some("wss") {
+            443
+        } else {
+            80
+        });
+    let stream = TcpStream::connect((host, port)).await.with_context(|| {
+        format!(
+            "{} does not answer: is `roost up` running there?",
+            api.url()
+        )
+    })?;
     stream.set_nodelay(true)?;
     let connector = Connector::Rustls(Arc::new(tls_config()?));
     match client_async_tls_with_config(request, stream, None, Some(connector)).await {

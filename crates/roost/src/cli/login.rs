@@ -34,8 +34,15 @@ impl Login {
         };
         let me: Me = Api::new(&self.url, Some(token.clone()))?.get("/me").await?;
         let url = self.url.trim_end_matches('/').to_owned();
-        Profile { url, token, token_id }.save()?;
-        output.print(&me, |me| format!("Signed in to {} as {}.", self.url, me.email))
+        Profile {
+            url,
+            token,
+            token_id,
+        }
+        .save()?;
+        output.print(&me, |me| {
+            format!("Signed in to {} as {}.", self.url, me.email)
+        })
     }
 
     async fn by_password(&self) -> anyhow::Result<(String, String)> {
@@ -43,15 +50,24 @@ impl Login {
             Some(email) => email.clone(),
             None => ask("E-mail address: ")?,
         };
-        let password = if self.password_stdin { line()? } else { ask_secretly("Password: ")? };
-        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let password = if self.password_stdin {
+            line()?
+        } else {
+            ask_secretly("Password: ")?
+        };
+        let machine = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         let request = TokenByPassword {
             email,
             password,
             name: format!("roost on {machine}"),
             expires_in_days: Some(90),
         };
-        let made: NewToken = Api::new(&self.url, None)?.post("/tokens/by-password", &request).await?;
+        let made: NewToken = Api::new(&self.url, None)?
+            .post("/tokens/by-password", &request)
+            .await?;
         Ok((made.secret, made.token.id))
     }
 }
@@ -61,7 +77,9 @@ pub async fn logout(output: Output) -> anyhow::Result<()> {
     if !profile.token_id.is_empty() {
         let api = Api::new(&profile.url, Some(profile.token))?;
         if let Err(error) = api.delete(&format!("/tokens/{}", profile.token_id)).await {
-            output.say(&format!("The token could not be revoked, do it on the settings page: {error:#}"));
+            output.say(&format!(
+                "The token could not be revoked, do it on the settings page: {error:#}"
+            ));
         }
     }
     Profile::forget()?;
@@ -77,7 +95,10 @@ fn ask(question: &str) -> anyhow::Result<String> {
 
 fn line() -> anyhow::Result<String> {
     let mut text = String::new();
-    std::io::stdin().lock().read_line(&mut text).context("reading standard input")?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut text)
+        .context("reading standard input")?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

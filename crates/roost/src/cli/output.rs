@@ -34,11 +34,20 @@ impl Output {
 pub fn table(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|at| lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max())
+        .map(|at| {
+            lines
+                .iter()
+                .filter_map(|line| line.get(at))
+                .map(|cell| cell.chars().count())
+                .max()
+        })
         .map(Option::unwrap_or_default)
         .collect();
     let rows = lines.iter().map(|line| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     rows.collect::<Vec<_>>().join("\n")
@@ -50,7 +59,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let lines = [vec!["NAME".into(), "STATE".into()], vec!["a-long-one".into(), "running".into()]];
+        let lines = [
+            vec!["NAME".into(), "STATE".into()],
+            vec!["a-long-one".into(), "running".into()],
+        ];
         assert_eq!(table(&lines), "NAME        STATE\na-long-one  running");
     }
 }

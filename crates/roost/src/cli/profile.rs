@@ -19,8 +19,12 @@ pub struct Profile {
 
 fn path() -> anyhow::Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
-    let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
-    Ok(folder.context("neither XDG_CONFIG_HOME nor HOME is set")?.join("roost/client.toml"))
+    let folder = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(home);
+    Ok(folder
+        .context("neither XDG_CONFIG_HOME nor HOME is set")?
+        .join("roost/client.toml"))
 }
 
 impl Profile {
@@ -28,12 +32,18 @@ impl Profile {
     pub fn load() -> anyhow::Result<Self> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let (Some(url), Some(token)) = (variable("ROOST_URL"), variable("ROOST_TOKEN")) {
-            return Ok(Self { url: url.trim_end_matches('/').into(), token, token_id: String::new() });
+            return Ok(Self {
+                url: url.trim_end_matches('/').into(),
+                token,
+                token_id: String::new(),
+            });
         }
         let path = path()?;
-        let text = fs::read_to_string(&path)
-            .context("you are not signed in: run `roost login URL`, or set ROOST_URL and ROOST_TOKEN")?;
-        toml::from_str(&text).with_context(|| format!("{} is damaged: run `roost login` again", path.display()))
+        let text = fs::read_to_string(&path).context(
+            "you are not signed in: run `roost login URL`, or set ROOST_URL and ROOST_TOKEN",
+        )?;
+        toml::from_str(&text)
+            .with_context(|| format!("{} is damaged: run `roost login` again", path.display()))
     }
 
     pub fn save(&self) -> anyhow::Result<()> {

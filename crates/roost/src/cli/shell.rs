@@ -29,7 +29,11 @@ impl Shell {
             .terminal_create(TerminalCreate {
                 size: Some(size()),
                 command: self.command,
-                key: self.session.clone().map(|name| format!("shell:{name}")).unwrap_or_default(),
+                key: self
+                    .session
+                    .clone()
+                    .map(|name| format!("shell:{name}"))
+                    .unwrap_or_default(),
                 title: "roost shell".into(),
                 ..TerminalCreate::default()
             })
@@ -73,7 +77,11 @@ impl Shell {
         input.abort();
         drop(raw);
         let exited = exited?;
-        let code = if exited.signaled { 128 + exited.code } else { exited.code };
+        let code = if exited.signaled {
+            128 + exited.code
+        } else {
+            exited.code
+        };
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(255)))
     }
 }
@@ -85,10 +93,14 @@ async fn resize(session: &Session, terminal: &str) -> anyhow::Result<()> {
 
 fn size() -> TerminalSize {
     match tcgetwinsize(std::io::stdout()) {
-        Ok(size) if size.ws_col > 0 => {
-            TerminalSize { columns: size.ws_col.into(), rows: size.ws_row.into() }
-        }
-        _ => TerminalSize { columns: 80, rows: 24 },
+        Ok(size) if size.ws_col > 0 => TerminalSize {
+            columns: size.ws_col.into(),
+            rows: size.ws_row.into(),
+        },
+        _ => TerminalSize {
+            columns: 80,
+            rows: 24,
+        },
     }
 }
 

@@ -26,7 +26,11 @@ pub struct Ls {
 
 impl Ls {
     pub async fn run(self, api: &Api, output: Output) -> anyhow::Result<()> {
-        let filters = [("state", self.state), ("label", self.label), ("text", self.text)];
+        let filters = [
+            ("state", self.state),
+            ("label", self.label),
+            ("text", self.text),
+        ];
         let mut query = url::form_urlencoded::Serializer::new(String::from("?"));
         for (key, value) in filters {
             if let Some(value) = value {
@@ -35,7 +39,9 @@ impl Ls {
         }
         let list = api.workspaces(&query.finish()).await?;
         output.print(&list, |list| {
-            let head = ["NAME", "STATE", "REPOSITORY", "SIZE"].map(String::from).to_vec();
+            let head = ["NAME", "STATE", "REPOSITORY", "SIZE"]
+                .map(String::from)
+                .to_vec();
             let lines = list.iter().map(line);
             table(&std::iter::once(head).chain(lines).collect::<Vec<_>>())
         })
@@ -43,7 +49,10 @@ impl Ls {
 }
 
 fn line(workspace: &Workspace) -> Vec<String> {
-    let repository = workspace.repository.as_ref().map_or("–", |repository| &repository.url);
+    let repository = workspace
+        .repository
+        .as_ref()
+        .map_or("–", |repository| &repository.url);
     let size = workspace.size;
     vec![
         workspace.name.to_string(),
@@ -122,7 +131,9 @@ async fn settle(api: &Api, begun: Workspace, detach: bool, output: Output) -> an
         false => follow_start(api, begun.id.as_str(), output).await?,
     };
     let url = format!("{}{}", api.url(), workspace.open_path);
-    output.print(&workspace, |workspace| format!("{} is {}: {url}", workspace.name, state(workspace)))
+    output.print(&workspace, |workspace| {
+        format!("{} is {}: {url}", workspace.name, state(workspace))
+    })
 }
 
 #[derive(Debug, Args)]
@@ -154,7 +165,9 @@ impl Stop {
         let wait = if self.detach { "" } else { "?wait=stopped" };
         let path = format!("/workspaces/{}/stop{wait}", path_segment(&self.workspace));
         let workspace: Workspace = api.post(&path, &serde_json::json!({})).await?;
-        output.print(&workspace, |workspace| format!("{} is {}.", workspace.name, state(workspace)))
+        output.print(&workspace, |workspace| {
+            format!("{} is {}.", workspace.name, state(workspace))
+        })
     }
 }
 
@@ -179,7 +192,12 @@ impl Rm {
                     preview.summary
                 );
             }
-            api.send(Method::DELETE, &format!("{path}?force={}", self.force), None::<&()>).await?;
+            api.send(
+                Method::DELETE,
+                &format!("{path}?force={}", self.force),
+                None::<&()>,
+            )
+            .await?;
             output.say(&format!("{name} is deleted."));
         }
         if output.json {
@@ -211,9 +229,16 @@ impl Logs {
             };
             let mut text = String::new();
             for step in &start.steps {
-                let took = step.took_ms.map(|took| format!(" ({} ms)", took)).unwrap_or_default();
+                let took = step
+                    .took_ms
+                    .map(|took| format!(" ({} ms)", took))
+                    .unwrap_or_default();
                 text += &format!("{}: {:?}{took}\n", step.title, step.state);
-                for log in step.log.lines().chain(step.failure.iter().map(|failure| failure.message.as_str())) {
+                for log in step
+                    .log
+                    .lines()
+                    .chain(step.failure.iter().map(|failure| failure.message.as_str()))
+                {
                     text += &format!("    {log}\n");
                 }
             }
@@ -240,6 +265,8 @@ impl Open {
         if !opened.is_ok_and(|status| status.success()) {
             output.say("No browser could be started here; open this address in yours:");
         }
-        output.print(&serde_json::json!({ "url": url }), |_| url.clone()).context("printing the address")
+        output
+            .print(&serde_json::json!({ "url": url }), |_| url.clone())
+            .context("printing the address")
     }
 }

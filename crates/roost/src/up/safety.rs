@@ -16,7 +16,10 @@ pub enum Unsafe {
         "--address {address} can be reached by others, but on this machine isolation is weaker than it should be: \
          {layers} is off. `roost doctor` says how to get it; --allow-weak-isolation starts all the same."
     )]
-    Weak { address: std::net::IpAddr, layers: String },
+    Weak {
+        address: std::net::IpAddr,
+        layers: String,
+    },
 }
 
 /// Plain HTTP is for loopback and for behind a declared proxy.
@@ -24,18 +27,26 @@ pub fn check_transport(config: &Config, encrypted: bool) -> Result<(), Unsafe> {
     if encrypted || config.address.is_loopback() || !config.behind_proxy.is_empty() {
         return Ok(());
     }
-    Err(Unsafe::Clear { address: config.address })
+    Err(Unsafe::Clear {
+        address: config.address,
+    })
 }
 
 /// Behind a proxy the address says nothing about who comes.
 pub fn check_isolation(config: &Config, layers: &[Layer]) -> Result<(), Unsafe> {
     let local = config.address.is_loopback() && config.behind_proxy.is_empty();
-    let off: Vec<_> =
-        layers.iter().filter(|layer| layer.isolation && !layer.on).map(|layer| layer.name.as_str()).collect();
+    let off: Vec<_> = layers
+        .iter()
+        .filter(|layer| layer.isolation && !layer.on)
+        .map(|layer| layer.name.as_str())
+        .collect();
     if local || config.allow_weak_isolation || off.is_empty() {
         return Ok(());
     }
-    Err(Unsafe::Weak { address: config.address, layers: off.join(", ") })
+    Err(Unsafe::Weak {
+        address: config.address,
+        layers: off.join(", "),
+    })
 }
 
 #[cfg(test)]

@@ -38,22 +38,38 @@ impl Summary<'_> {
         let mut lines = vec![String::new(), format!("  Roost is ready at  {}", self.url)];
         if let Some(link) = &self.first_link {
             lines.push(String::new());
-            lines.push("  Nobody can sign in yet. Make yourself the administrator, with this link, once:".into());
+            lines.push(
+                "  Nobody can sign in yet. Make yourself the administrator, with this link, once:"
+                    .into(),
+            );
             lines.push(format!("  {link}"));
         }
         lines.push(String::new());
         if let Some((wanted, used)) = self.port_instead_of {
-            lines.push(format!("  Port {wanted} is taken, so it is {used}, now and the next time."));
+            lines.push(format!(
+                "  Port {wanted} is taken, so it is {used}, now and the next time."
+            ));
         }
         lines.push(format!("  Machines   {}", self.machines()));
-        let off: Vec<_> =
-            self.host.layers.iter().filter(|layer| !layer.on).map(|layer| layer.name.as_str()).collect();
+        let off: Vec<_> = self
+            .host
+            .layers
+            .iter()
+            .filter(|layer| !layer.on)
+            .map(|layer| layer.name.as_str())
+            .collect();
         if !off.is_empty() {
-            lines.push(format!("  Off here   {} (`roost doctor` says how to get them)", off.join(", ")));
+            lines.push(format!(
+                "  Off here   {} (`roost doctor` says how to get them)",
+                off.join(", ")
+            ));
         }
         lines.push(format!("  Data       {}", self.data.display()));
         if self.config.domain == "localhost" && !self.config.address.is_loopback() {
-            lines.push("  Other machines cannot reach *.localhost: give this one a name with --domain.".into());
+            lines.push(
+                "  Other machines cannot reach *.localhost: give this one a name with --domain."
+                    .into(),
+            );
         }
         lines.push("  Ctrl-C stops the server; workspaces keep running.".into());
         lines.push(String::new());
@@ -63,7 +79,9 @@ impl Summary<'_> {
     fn machines(&self) -> &'static str {
         match self.host.accelerator {
             Accelerator::Kvm => "KVM",
-            Accelerator::Tcg => "software emulation, as there is no working KVM: several times slower",
+            Accelerator::Tcg => {
+                "software emulation, as there is no working KVM: several times slower"
+            }
             Accelerator::Process => "none: plain processes, for tests only",
         }
     }

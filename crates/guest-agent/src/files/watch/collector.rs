@@ -38,8 +38,7 @@ impl Collector {
         let (armer, mut about) = (inotify.clone(), scope.clone());
         let work = move || {
             let path = about.path.clone();
-            let metadata =
-                std::fs::metadata(&path).map_err(|error| failure(&path, &error))?;
+            let metadata = std::fs::metadata(&path).map_err(|error| failure(&path, &error))?;
             let only = (!metadata.is_dir()).then(|| path.clone());
             let folder = match (&only, path.parent()) {
                 (Some(_), Some(parent)) => parent,
@@ -47,12 +46,20 @@ impl Collector {
             };
             about.recursive &= only.is_none();
             let mut armed = Armed::default();
-            armer.arm(&about, folder, &mut armed).map_err(|error| failure(&path, &error))?;
+            armer
+                .arm(&about, folder, &mut armed)
+                .map_err(|error| failure(&path, &error))?;
             Ok((only, armed))
         };
         let (only, armed) = machine.threads.run_slowly(work).await?;
         let folders = armed.folders.into_iter().collect();
-        Ok(Self { scope, only, inotify, folders, pending: Pending::default() })
+        Ok(Self {
+            scope,
+            only,
+            inotify,
+            folders,
+            pending: Pending::default(),
+        })
     }
 
     /// Runs until it is aborted, or the folder itself is gone.
@@ -100,7 +107,9 @@ impl Collector {
                 self.start_over(machine, watch).await?;
                 continue;
             }
-            let Some(folder) = self.folders.get(&notice.watch).cloned() else { continue };
+            let Some(folder) = self.folders.get(&notice.watch).cloned() else {
+                continue;
+            };
             if notice.flags.contains(ReadFlags::IGNORED) {
                 self.folders.remove(&notice.watch);
                 continue;
@@ -114,12 +123,18 @@ impl Collector {
             let Some(name) = notice.name else { continue };
             let path = folder.join(name);
             let is_folder = notice.flags.contains(ReadFlags::ISDIR);
-            if notice.flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            if notice
+                .flags
+                .intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
+            {
                 self.add(&path, Kind::Created);
                 if is_folder && self.scope.recursive && self.scope.covers_inside(&path) {
                     self.enter(machine, path).await?;
                 }
-            } else if notice.flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            } else if notice
+                .flags
+                .intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM)
+            {
                 self.add(&path, Kind::Deleted);
                 if is_folder {
                     self.leave(&path);
@@ -191,7 +206,10 @@ impl Collector {
 
 fn failure(path: &Path, error: &std::io::Error) -> CallError {
     if error.kind() == std::io::ErrorKind::StorageFull {
-        let reason = format!("there are too many folders in {} to watch them all", path.display());
+        let reason = format!(
+            "there are too many folders in {} to watch them all",
+            path.display()
+        );
         return CallError::busy(reason);
     }
     CallError::system(format!("watching {}", path.display()), error)

@@ -42,7 +42,9 @@ pub struct Armed {
 impl Inotify {
     pub fn new() -> io::Result<Self> {
         let queue = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { queue: Arc::new(crate::sys::watch_file(File::from(queue))?) })
+        Ok(Self {
+            queue: Arc::new(crate::sys::watch_file(File::from(queue))?),
+        })
     }
 
     /// Watches a folder and, in a recursive scope, those within. Blocks, and needs the user's rights.
@@ -66,7 +68,8 @@ impl Inotify {
         // Entries that cannot be read, or are gone, are not followed.
         for entry in std::fs::read_dir(folder)?.flatten() {
             let path = entry.path();
-            let inner = entry.file_type().is_ok_and(|kind| kind.is_dir()) && scope.covers_inside(&path);
+            let inner =
+                entry.file_type().is_ok_and(|kind| kind.is_dir()) && scope.covers_inside(&path);
             armed.entries.push(path.clone());
             if inner && let Err(error) = self.arm(scope, &path, armed) {
                 if error.kind() == io::ErrorKind::StorageFull {
@@ -103,7 +106,9 @@ impl Inotify {
                 Ok(event) => notices.push(Notice {
                     watch: event.wd(),
                     flags: event.events(),
-                    name: event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).into()),
+                    name: event
+                        .file_name()
+                        .map(|name| OsStr::from_bytes(name.to_bytes()).into()),
                 }),
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(notices),
                 Err(rustix::io::Errno::INTR) => {}

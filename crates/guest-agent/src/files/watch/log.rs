@@ -20,7 +20,11 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { events: VecDeque::new(), last: 1, lost: 0 }
+        Self {
+            events: VecDeque::new(),
+            last: 1,
+            lost: 0,
+        }
     }
 }
 
@@ -56,12 +60,20 @@ impl Log {
         }
         if !self.holds(number) {
             let sequence = self.last;
-            return Some(FileEvents { rescan: true, sequence, ..FileEvents::default() });
+            return Some(FileEvents {
+                rescan: true,
+                sequence,
+                ..FileEvents::default()
+            });
         }
         let skip = self.events.len() - (self.last - number) as usize;
         let events: Vec<_> = self.events.iter().skip(skip).take(most).cloned().collect();
         let sequence = number + events.len() as u64;
-        Some(FileEvents { events, sequence, ..FileEvents::default() })
+        Some(FileEvents {
+            events,
+            sequence,
+            ..FileEvents::default()
+        })
     }
 }
 
@@ -96,7 +108,10 @@ impl Pending {
 
     pub fn move_to(&mut self, log: &mut Log) {
         for (path, kind) in std::mem::take(&mut self.events) {
-            log.push(FileEvent { kind: kind.into(), path: path.to_string_lossy().into_owned() });
+            log.push(FileEvent {
+                kind: kind.into(),
+                path: path.to_string_lossy().into_owned(),
+            });
         }
     }
 }
@@ -106,7 +121,10 @@ mod tests {
     use super::*;
 
     fn event(number: u32) -> FileEvent {
-        FileEvent { kind: Kind::Created.into(), path: number.to_string() }
+        FileEvent {
+            kind: Kind::Created.into(),
+            path: number.to_string(),
+        }
     }
 
     #[test]
@@ -117,29 +135,50 @@ mod tests {
         (0..5).for_each(|number| log.push(event(number)));
         let next = log.after(first, 3).unwrap();
         assert_eq!(next.events, [event(0), event(1), event(2)]);
-        assert_eq!(log.after(next.sequence, 3).unwrap().events, [event(3), event(4)]);
+        assert_eq!(
+            log.after(next.sequence, 3).unwrap().events,
+            [event(3), event(4)]
+        );
         log.lose();
         log.push(event(9));
         assert!(log.after(next.sequence, 3).unwrap().rescan);
         assert!(!log.holds(next.sequence) && !log.holds(1000));
         (0..KEPT as u32 + 5).for_each(|number| log.push(event(number)));
         assert!(log.after(log.last() - KEPT as u64 - 1, 3).unwrap().rescan);
-        assert_eq!(log.after(log.last() - KEPT as u64, 1).unwrap().events, [event(5)]);
+        assert_eq!(
+            log.after(log.last() - KEPT as u64, 1).unwrap().events,
+            [event(5)]
+        );
     }
 
     #[test]
     fn several_events_of_a_path_become_the_one_that_matters() {
         let cases = [
-            (&[Kind::Created, Kind::Changed, Kind::Changed][..], Some(Kind::Created)),
+            (
+                &[Kind::Created, Kind::Changed, Kind::Changed][..],
+                Some(Kind::Created),
+            ),
             (&[Kind::Created, Kind::Deleted], None),
-            (&[Kind::Deleted, Kind::Created, Kind::Changed], Some(Kind::Changed)),
+            (
+                &[Kind::Deleted, Kind::Created, Kind::Changed],
+                Some(Kind::Changed),
+            ),
             (&[Kind::Changed, Kind::Deleted], Some(Kind::Deleted)),
-            (&[Kind::Created, Kind::Deleted, Kind::Created], Some(Kind::Created)),
+            (
+                &[Kind::Created, Kind::Deleted, Kind::Created],
+                Some(Kind::Created),
+            ),
         ];
         for (kinds, expected) in cases {
             let mut pending = Pending::default();
-            kinds.iter().for_each(|kind| pending.add(Path::new("/a"), *kind));
-            assert_eq!(pending.events.get(Path::new("/a")).copied(), expected, "{kinds:?}");
+            kinds
+                .iter()
+                .for_each(|kind| pending.add(Path::new("/a"), *kind));
+            assert_eq!(
+                pending.events.get(Path::new("/a")).copied(),
+                expected,
+                "{kinds:?}"
+            );
         }
     }
 }

@@ -25,14 +25,17 @@ impl Scope {
         let excludes = builder
             .build()
             .map_err(|error| CallError::invalid(format!("the excludes: {}", error.kind())))?;
-        Ok(Self { path, recursive, excludes })
+        Ok(Self {
+            path,
+            recursive,
+            excludes,
+        })
     }
 
     /// Whether changes of this path are told.
     pub fn covers(&self, path: &Path) -> bool {
-        let ours = |name: &std::ffi::OsStr| {
-            name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
-        };
+        let ours =
+            |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
         !path.file_name().is_some_and(ours) && !self.excludes.is_match(self.relative(path))
     }
 
@@ -53,7 +56,11 @@ mod tests {
 
     #[test]
     fn excluded_folders_are_not_entered() {
-        let excludes = ["**/node_modules/**".to_owned(), "*.log".to_owned(), "**/.git/objects/**".to_owned()];
+        let excludes = [
+            "**/node_modules/**".to_owned(),
+            "*.log".to_owned(),
+            "**/.git/objects/**".to_owned(),
+        ];
         let scope = Scope::new("/w".into(), true, &excludes).unwrap();
         assert!(scope.covers(Path::new("/w/a/node_modules")));
         assert!(!scope.covers_inside(Path::new("/w/a/node_modules")));
