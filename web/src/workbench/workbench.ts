@@ -7,6 +7,7 @@ import type { Feature, WorkbenchContext } from './context'
 import { configurationDefaults } from './defaults'
 import './languages'
 import { previewUrl } from './preview-url'
+import { rememberEditors } from './remember'
 import { serviceOverrides } from './services'
 import { registerWorkers } from './workers'
 
@@ -34,7 +35,7 @@ export async function startWorkbench(
   await lifecycle.when(LifecyclePhase.Restored)
   await painted()
   performance.mark('roost:painted')
-  await Promise.all(features.map((feature) => feature.startLater?.(context)))
+  await Promise.all([rememberEditors(), ...features.map((feature) => feature.startLater?.(context))])
   performance.mark('roost:started')
 }
 
