@@ -231,14 +231,20 @@ fn exit(shutdown: Option<&str>, status: ExitStatus) -> Exit {
             "the guest's kernel failed or asked for a restart".to_owned(),
         ),
         Some(other) => (false, format!("the VMM ended: {other}")),
-        None => (
-            false,
-            match (status.signal(), status.code()) {
-                (Some(signal), _) => format!("the VMM was killed by signal {signal}"),
-                (None, Some(code)) => format!("the VMM ended with status {code}"),
-                (None, None) => "the VMM ended".to_owned(),
-            },
-        ),
+        None => (false, unexplained(status)),
     };
     Exit { orderly, cause }
+}
+
+/// QEMU has not said why.
+fn unexplained(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(9), _) => {
+            "the VMM was killed by signal 9: the host ran out of memory, or somebody sent it"
+                .to_owned()
+        }
+        (Some(signal), _) => format!("the VMM was killed by signal {signal}"),
+        (None, Some(code)) => format!("the VMM ended with status {code}"),
+        (None, None) => "the VMM ended".to_owned(),
+    }
 }

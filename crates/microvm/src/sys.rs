@@ -30,6 +30,9 @@ pub fn confine(command: &mut tokio::process::Command, confinement: Confinement) 
         for cgroup in &confinement.cgroups {
             rustix::io::write(cgroup, b"0")?;
         }
+        // Of all that runs on a host, VMs are what the kernel takes first when memory runs out. Raising it
+        // needs no right; where it cannot be done the VM runs as well.
+        let _ = raise_out_of_memory_score();
         if let Some(namespace) = &confinement.network_namespace {
             let kind = rustix::thread::LinkNameSpaceType::Network;
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
@@ -66,6 +69,16 @@ pub fn confine(command: &mut tokio::process::Command, confinement: Confinement) 
     // SAFETY: the closure makes plain system calls only (rustix's thread calls are the bare ones, which
     // suits a child with one thread); it neither allocates nor locks.
     unsafe { command.pre_exec(in_child) };
+}
+
+/// Makes only system calls.
+fn raise_out_of_memory_score() -> rustix::io::Result<()> {
+    let file = rustix::fs::open(
+        c"/proc/self/oom_score_adj",
+        rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    rustix::io::write(&file, b"500").map(drop)
 }
 
 /// Opens a tap device that exists in the network namespace of the calling thread.
