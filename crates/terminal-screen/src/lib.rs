@@ -152,7 +152,23 @@ impl Screen {
     ///
     /// Write them in one piece, and drop what the client's terminal sends until they are parsed.
     pub fn repaint(&self) -> Repaint {
-        let mut bytes = repaint::repaint(&self.terminal);
+        self.repaint_with_history(usize::MAX)
+    }
+
+    /// As [`Screen::repaint`], with as much of the history as `most` bytes have room for. The screen itself is
+    /// always whole, and can be larger alone.
+    pub fn repaint_within(&self, most: usize) -> Repaint {
+        let mut repaint = self.repaint();
+        let mut history = self.terminal.normal.ybase;
+        while repaint.bytes.len() > most && history > 0 {
+            history /= 2;
+            repaint = self.repaint_with_history(history);
+        }
+        repaint
+    }
+
+    fn repaint_with_history(&self, lines: usize) -> Repaint {
+        let mut bytes = repaint::repaint(&self.terminal, lines);
         bytes.extend(self.parser.pending());
         bytes.extend_from_slice(self.decoder.partial());
         Repaint {

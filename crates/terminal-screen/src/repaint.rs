@@ -19,13 +19,15 @@ use crate::terminal::{Kitty, MouseEncoding, MouseProtocol, Terminal};
 /// visibility, line-feed mode and redefined colours.
 const PREAMBLE: &str = "\x18\x1bc\x1b[?25h\x1b[20l\x1b]104\x07\x1b]110\x07\x1b]111\x07\x1b]112\x07";
 
-/// Paints `terminal`; the bytes of an unfinished sequence are the caller's to append.
-pub(crate) fn repaint(terminal: &Terminal) -> Vec<u8> {
+/// Paints `terminal` with at most `history` lines above the screen; the bytes of an unfinished sequence are the
+/// caller's to append.
+pub(crate) fn repaint(terminal: &Terminal, history: usize) -> Vec<u8> {
     let mut painter = Painter {
         out: String::from(PREAMBLE),
         pen: Attributes::default(),
         cols: terminal.cols as usize,
         rows: terminal.rows as usize,
+        history,
     };
     painter.strings(terminal);
     // Saving a cursor keeps all character sets designated so far, so the one that keeps fewer comes first.
@@ -100,6 +102,8 @@ struct Painter {
     pen: Attributes,
     cols: usize,
     rows: usize,
+    /// Lines above the screen that are painted.
+    history: usize,
 }
 
 /// Writes to the output, which takes whatever is written.

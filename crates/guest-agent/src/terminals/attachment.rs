@@ -13,6 +13,8 @@ use crate::session::{Answer, Call, CallInput, CallOutput, Outcome, may_type};
 
 /// Output in one frame: small, so that frames of other terminals get between.
 const PIECE: usize = 16 * 1024;
+/// Bytes of a repaint: a frame holds it whole.
+const MAX_REPAINT: usize = guest_protocol::codec::MAX_MESSAGE - 64 * 1024;
 /// A client gets the screen anew only when it takes this much again.
 const RECOVERED: usize = 64 * 1024;
 
@@ -51,8 +53,14 @@ pub async fn serve(terminal: Arc<Terminal>, call: Call, have: u64, repaint: bool
 
 /// The whole screen, for a client that shows something else.
 fn anew(terminal: &Terminal, state: &State) -> TerminalState {
-    let repaint = state.screen.repaint();
-    terminal.describe_state(state, repaint.offset, Some(repaint.bytes))
+    let repaint = state.screen.repaint_within(MAX_REPAINT);
+    let mut bytes = repaint.bytes;
+    if bytes.len() > MAX_REPAINT {
+        // Hundreds of thousands of cells, each coloured for itself: the text at least.
+        bytes = format!("\x18\x1bc{}", state.screen.visible_text().join("\r\n")).into_bytes();
+        bytes.truncate(MAX_REPAINT);
+    }
+    terminal.describe_state(state, repaint.offset, Some(bytes))
 }
 
 struct Attachment {

@@ -26,7 +26,7 @@ impl Painter {
     pub(super) fn paint(&mut self, buffer: &Buffer) {
         // An alternate buffer has no history worth painting.
         let start = if buffer.keeps_history() {
-            0
+            buffer.ybase.saturating_sub(self.history)
         } else {
             buffer.ybase
         };
