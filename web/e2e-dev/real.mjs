@@ -1,4 +1,5 @@
 // The editor on a real server that `roost up` printed a welcome link for: node e2e-dev/real.mjs LINK [PICTURES]
+// With ROOST_RESTART, a command that kills that server and starts it again, that is tried as well.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -140,7 +141,8 @@ const steps = {
   async 'a large file goes up and comes down whole'() {
     const folder = mkdtempSync(join(tmpdir(), 'roost-upload-'))
     const path = join(folder, 'large.bin')
-    const content = randomBytes(30_000_000)
+    // Zeros at the start: the editor opens what is uploaded, and must see that it is no text.
+    const content = randomBytes(30_000_000).fill(0, 0, 512)
     writeFileSync(path, content)
     await page.keyboard.press('Control+Shift+e')
     const box = await page.locator('.explorer-folders-view .monaco-list').boundingBox()
@@ -177,6 +179,17 @@ const steps = {
     await preview.close()
     await page.locator('.terminal-wrapper.active').click()
     await page.keyboard.press('Control+c')
+  },
+  async 'a killed server is only a pause'() {
+    // A command that kills the server and starts it again on the same data.
+    const restart = process.env.ROOST_RESTART
+    if (!restart) return
+    await page.keyboard.type('clear; echo before-$((40+3))\r', { delay: 5 })
+    await seen('before-43')
+    execFileSync('bash', ['-c', restart])
+    await page.keyboard.type('echo after-$((40+4))\r', { delay: 5 })
+    await seen('after-44')
+    await seen('before-43')
   },
   async 'settings are kept by the server'() {
     await page.keyboard.press('F1')
