@@ -246,3 +246,31 @@ async fn a_viewer_watches_and_does_not_type() {
     wait_for_text(&mut terminal, "by the editor").await;
     assert!(!shown.contains("vie"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_screen_beyond_the_size_of_a_frame_still_comes() {
+    let world = World::start().await;
+    let session = world.editor().await;
+    let script = "import sys\nfor row in range(1500):\n \
+        print(''.join(f'\\033[38;2;{row % 256};{column % 256};7mx' for column in range(200)))\n\
+        print('\\033[0mend of it'); sys.stdout.flush(); sys.stdin.read()";
+    let create = TerminalCreate {
+        size: Some(TerminalSize {
+            columns: 220,
+            rows: 60,
+        }),
+        command: ["python3", "-c", script].map(String::from).to_vec(),
+        ..plain_terminal()
+    };
+    let mut terminal = session.terminal_create(create).await.unwrap();
+    let name = terminal.state().terminal.clone();
+    wait_for_text(&mut terminal, "end of it").await;
+    let attach = TerminalAttach {
+        terminal: name,
+        repaint: true,
+        ..TerminalAttach::default()
+    };
+    let again = session.terminal_attach(attach).await.unwrap();
+    let repaint = &again.state().repaint;
+    assert!(repaint.len() > 100_000 && String::from_utf8_lossy(repaint).contains("end of it"));
+}

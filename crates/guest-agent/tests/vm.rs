@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use guest_protocol::client::{Session, TerminalEvent};
+use guest_protocol::client::{CallWriter, Session, Terminal, TerminalEvent};
 use guest_protocol::frames::{
     Configure, ExecStart, FileWrite, Role, StreamClass, TerminalCreate, TerminalSize,
 };
@@ -275,8 +275,13 @@ async fn terminal(vm: &Vm, editor: &Session) {
             input.write("tty\n").await.unwrap();
         }
     }
+    echoes("idle", &mut terminal, &mut input).await;
+}
+
+/// Measures from key to echo; gives the 99th percentile.
+async fn echoes(what: &str, terminal: &mut Terminal, input: &mut CallWriter) -> Duration {
     let mut echoes = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..200 {
         let begun = Instant::now();
         input.write("x").await.unwrap();
         while !matches!(
@@ -284,9 +289,56 @@ async fn terminal(vm: &Vm, editor: &Session) {
             Some(TerminalEvent::Output { .. })
         ) {}
         echoes.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     echoes.sort();
-    eprintln!("echo: median {:?}, worst {:?}", echoes[25], echoes[49]);
+    let (median, p99, worst) = (echoes[100], echoes[198], echoes[199]);
+    eprintln!("echo, {what}: median {median:?}, p99 {p99:?}, worst {worst:?}");
+    p99
+}
+
+#[tokio::test]
+#[ignore = "boots a virtual machine: see the header"]
+async fn a_machine_whose_processes_use_everything_still_answers() {
+    let vm = Vm::boot();
+    let (interactive, _from) = vm.connect("interactive").await;
+    let host = vm
+        .session(&interactive, StreamClass::Interactive, Role::Host)
+        .await;
+    let configure = Configure {
+        folder: "demo".into(),
+        ..Configure::default()
+    };
+    host.configure(configure).await.unwrap();
+    let editor = vm
+        .session(&interactive, StreamClass::Interactive, Role::Editor)
+        .await;
+    let run_in = |program: &str| TerminalCreate {
+        command: vec![program.into()],
+        ..TerminalCreate::default()
+    };
+    let mut terminal = editor.terminal_create(run_in("cat")).await.unwrap();
+    let mut input = terminal.input();
+    echoes("idle", &mut terminal, &mut input).await;
+    let other = vm
+        .session(&interactive, StreamClass::Interactive, Role::Editor)
+        .await;
+    let mut noisy = other.terminal_create(run_in("yes")).await.unwrap();
+    let noise =
+        tokio::spawn(async move { while noisy.next().await.is_ok_and(|event| event.is_some()) {} });
+    echoes("`yes` in another terminal", &mut terminal, &mut input).await;
+    noise.abort();
+    other.terminal_close("t2").await.unwrap();
+    let spin = "for i in 1 2 3 4; do while :; do :; done & done; wait";
+    let _busy = editor.exec(shell(spin)).await.unwrap();
+    let eat = "python3 -c 'a = []\nwhile True: a.append(bytearray(1 << 20))'";
+    let hungry = shell(&format!("while :; do {eat}; echo killed; done"));
+    let mut hungry = editor.exec(hungry).await.unwrap();
+    // From the first time that memory has run out.
+    assert!(hungry.next().await.unwrap().is_some());
+    let busy = echoes("all CPUs and memory busy", &mut terminal, &mut input).await;
+    assert!(busy < Duration::from_secs(1), "{busy:?}");
+    assert_eq!(host.terminal_list().await.unwrap().len(), 1);
 }
 
 async fn ports_and_links(vm: &Vm, editor: &Session) {
