@@ -1,6 +1,7 @@
 // Entry of the editor page. Small on purpose: it connects and asks while the editor's code is still loading.
 import { Files } from '../platform/files'
 import { Gateway } from '../platform/gateway'
+import { applyRememberedLook } from '../platform/look'
 import { reconnectOnWakeup } from '../platform/session/browser-wakeups'
 import { Session } from '../platform/session/session'
 import { loadSettings } from '../platform/settings'
@@ -11,6 +12,7 @@ declare const ROOST_FAKE: boolean
 
 async function open(): Promise<void> {
   performance.mark('roost:entry')
+  applyRememberedLook()
   const code = import('./editor')
   const base = /^\/w\/[^/]+/.exec(location.pathname)?.[0] ?? '/w/fake'
   const fake = ROOST_FAKE ? await (await import('../fake/world')).fakeWorld() : undefined

@@ -6,6 +6,7 @@ import { ILifecycleService } from '@codingame/monaco-vscode-api/vscode/vs/workbe
 import type { Feature, WorkbenchContext } from './context'
 import { configurationDefaults } from './defaults'
 import './languages'
+import { rememberTheme } from './look'
 import { previewUrl } from './preview-url'
 import { rememberEditors } from './remember'
 import { serviceOverrides } from './services'
@@ -35,7 +36,7 @@ export async function startWorkbench(
   await lifecycle.when(LifecyclePhase.Restored)
   await painted()
   performance.mark('roost:painted')
-  await Promise.all([rememberEditors(), ...features.map((feature) => feature.startLater?.(context))])
+  await Promise.all([rememberEditors(), rememberTheme(), ...features.map((feature) => feature.startLater?.(context))])
   performance.mark('roost:started')
 }
 

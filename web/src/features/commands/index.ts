@@ -22,6 +22,9 @@ export function commandsFeature(): Feature {
       action('roost.stop', 'Stop Workspace', () => stop(context))
       action('roost.reconnect', 'Reconnect Now', () => session.retry())
       action('roost.menu', 'Show Menu', menu)
+      action('roost.notices', 'Show Third-Party Notices', () => {
+        window.open('/third-party-notices.txt', '_blank', 'noopener')
+      })
     },
   }
 }
