@@ -7,8 +7,8 @@ use futures::{SinkExt, StreamExt};
 use guest_protocol::client::{Answer, Request};
 use guest_protocol::codec;
 use guest_protocol::frames::{
-    ClientFrame, Data, Done, ExecExited, ExecStarted, Failure, FileInfo, FileWritten, ServerFrame, Welcome,
-    data, failure,
+    ClientFrame, Data, Done, ExecExited, ExecStarted, Failure, FileInfo, FileWritten, ServerFrame,
+    Welcome, data, failure,
 };
 use reqwest::Method;
 use tokio::io::DuplexStream;
@@ -32,7 +32,15 @@ impl Guest {
         let mut guest = Self(codec::framed(stream));
         let hello = guest.next().await;
         assert!(matches!(hello.body, Some(Request::Hello(_))));
-        guest.say(0, Answer::Welcome(Welcome { generation: 1, ..Welcome::default() })).await;
+        guest
+            .say(
+                0,
+                Answer::Welcome(Welcome {
+                    generation: 1,
+                    ..Welcome::default()
+                }),
+            )
+            .await;
         guest
     }
 
@@ -42,17 +50,43 @@ impl Guest {
     }
 
     async fn say(&mut self, call: u64, body: Answer) {
-        let frame = ServerFrame { call, body: Some(body) };
+        let frame = ServerFrame {
+            call,
+            body: Some(body),
+        };
         within(self.0.send(codec::encode(&frame))).await.unwrap();
     }
 
-    async fn data(&mut self, call: u64, offset: u64, bytes: &[u8], channel: data::Channel, end: bool) {
+    async fn data(
+        &mut self,
+        call: u64,
+        offset: u64,
+        bytes: &[u8],
+        channel: data::Channel,
+        end: bool,
+    ) {
         let bytes = bytes.to_vec().into();
-        self.say(call, Answer::Data(Data { offset, bytes, channel: channel.into(), end })).await;
+        self.say(
+            call,
+            Answer::Data(Data {
+                offset,
+                bytes,
+                channel: channel.into(),
+                end,
+            }),
+        )
+        .await;
     }
 
     async fn fail(&mut self, call: u64, kind: failure::Kind, message: &str) {
-        self.say(call, Answer::Failure(Failure { kind: kind.into(), message: message.into() })).await;
+        self.say(
+            call,
+            Answer::Failure(Failure {
+                kind: kind.into(),
+                message: message.into(),
+            }),
+        )
+        .await;
     }
 }
 
@@ -66,39 +100,88 @@ async fn a_command_is_followed_line_by_line_and_attached_to_again() {
     let play = async {
         let mut guest = Guest::greet(&world).await;
         let frame = guest.next().await;
-        let Some(Request::ExecStart(start)) = frame.body else { panic!("{frame:?}") };
-        assert_eq!((start.command, start.working_directory.as_str()), (vec!["cat".into(), "-".into()], "/tmp"));
+        let Some(Request::ExecStart(start)) = frame.body else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(
+            (start.command, start.working_directory.as_str()),
+            (vec!["cat".into(), "-".into()], "/tmp")
+        );
         assert!(start.stdin && start.environment["A"] == "b");
-        let started = ExecStarted { exec: "x1".into(), process: 7, ..ExecStarted::default() };
+        let started = ExecStarted {
+            exec: "x1".into(),
+            process: 7,
+            ..ExecStarted::default()
+        };
         guest.say(frame.call, Answer::ExecStarted(started)).await;
         let input = guest.next().await;
-        let Some(Request::Data(input)) = input.body else { panic!("{input:?}") };
+        let Some(Request::Data(input)) = input.body else {
+            panic!("{input:?}")
+        };
         assert_eq!(input.bytes, "hello");
-        guest.data(frame.call, 0, b"hello", data::Channel::Main, false).await;
-        guest.data(frame.call, 0, &[0xff, 0], data::Channel::Stderr, false).await;
-        let exited = ExecExited { code: 3, signaled: false };
+        guest
+            .data(frame.call, 0, b"hello", data::Channel::Main, false)
+            .await;
+        guest
+            .data(frame.call, 0, &[0xff, 0], data::Channel::Stderr, false)
+            .await;
+        let exited = ExecExited {
+            code: 3,
+            signaled: false,
+        };
         guest.say(frame.call, Answer::ExecExited(exited)).await;
         guest
     };
     let (answer, _guest) = tokio::join!(within(request), play);
     let answer = answer.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
-    let lines: Vec<serde_json::Value> =
-        answer.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = answer
+        .text()
+        .await
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines[0]["exec"], "x1");
-    assert_eq!(lines[1], serde_json::json!({
-        "event": "output", "stream": "stdout", "offset": 0, "text": "hello"
-    }));
+    assert_eq!(
+        lines[1],
+        serde_json::json!({
+            "event": "output", "stream": "stdout", "offset": 0, "text": "hello"
+        })
+    );
     assert_eq!(lines[2]["base64"], "/wA=");
-    assert_eq!(lines[3], serde_json::json!({"event": "exited", "code": 3, "signaled": false}));
+    assert_eq!(
+        lines[3],
+        serde_json::json!({"event": "exited", "code": 3, "signaled": false})
+    );
 
-    let request = ask(&world, Method::GET, "exec/x1?stdout_offset=5&stderr_offset=2").send();
+    let request = ask(
+        &world,
+        Method::GET,
+        "exec/x1?stdout_offset=5&stderr_offset=2",
+    )
+    .send();
     let play = async {
         let mut guest = Guest::greet(&world).await;
         let frame = guest.next().await;
-        let Some(Request::ExecAttach(attach)) = frame.body else { panic!("{frame:?}") };
-        assert_eq!((attach.exec.as_str(), attach.stdout_offset, attach.stderr_offset), ("x1", 5, 2));
-        guest.fail(frame.call, failure::Kind::NotFound, "there is no program x1").await;
+        let Some(Request::ExecAttach(attach)) = frame.body else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(
+            (
+                attach.exec.as_str(),
+                attach.stdout_offset,
+                attach.stderr_offset
+            ),
+            ("x1", 5, 2)
+        );
+        guest
+            .fail(
+                frame.call,
+                failure::Kind::NotFound,
+                "there is no program x1",
+            )
+            .await;
         guest
     };
     let (answer, _guest) = tokio::join!(within(request), play);
@@ -111,7 +194,13 @@ async fn a_command_is_followed_line_by_line_and_attached_to_again() {
 #[tokio::test]
 async fn files_go_in_and_out_with_their_versions() {
     let world = World::new().await;
-    let info = FileInfo { size: 5, version: "v1".into(), name: "f".into(), mode: 0o600, ..FileInfo::default() };
+    let info = FileInfo {
+        size: 5,
+        version: "v1".into(),
+        name: "f".into(),
+        mode: 0o600,
+        ..FileInfo::default()
+    };
     let request = ask(&world, Method::GET, "files?path=/f").send();
     let play = async {
         let mut guest = Guest::greet(&world).await;
@@ -124,7 +213,11 @@ async fn files_go_in_and_out_with_their_versions() {
     let (answer, _guest) = tokio::join!(within(request), play);
     let answer = answer.unwrap();
     assert_eq!(answer.headers()["etag"], "\"v1\"");
-    assert_eq!(answer.headers()["content-disposition"], "attachment", "it could be a page of this origin");
+    assert_eq!(
+        answer.headers()["content-disposition"],
+        "attachment",
+        "it could be a page of this origin"
+    );
     assert_eq!(answer.text().await.unwrap(), "hello");
 
     let request = ask(&world, Method::PUT, "files?path=/f&mode=600&parents=true")
@@ -134,18 +227,32 @@ async fn files_go_in_and_out_with_their_versions() {
     let play = async {
         let mut guest = Guest::greet(&world).await;
         let frame = guest.next().await;
-        let Some(Request::FileWrite(write)) = frame.body else { panic!("{frame:?}") };
-        assert_eq!((write.if_version.as_str(), write.mode, write.make_parents), ("v1", 0o600, true));
+        let Some(Request::FileWrite(write)) = frame.body else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(
+            (write.if_version.as_str(), write.mode, write.make_parents),
+            ("v1", 0o600, true)
+        );
         let mut content = Vec::new();
         loop {
-            let Some(Request::Data(data)) = guest.next().await.body else { panic!("no data") };
+            let Some(Request::Data(data)) = guest.next().await.body else {
+                panic!("no data")
+            };
             content.extend_from_slice(&data.bytes);
             if data.end {
                 break;
             }
         }
         assert_eq!(content, b"new");
-        guest.say(frame.call, Answer::FileWritten(FileWritten { info: Some(info.clone()) })).await;
+        guest
+            .say(
+                frame.call,
+                Answer::FileWritten(FileWritten {
+                    info: Some(info.clone()),
+                }),
+            )
+            .await;
         guest
     };
     let (answer, _guest) = tokio::join!(within(request), play);
@@ -172,11 +279,16 @@ async fn a_broken_download_is_not_taken_for_a_whole_one() {
         let mut guest = Guest::greet(&world).await;
         let call = guest.next().await.call;
         guest.say(call, Answer::FileInfo(FileInfo::default())).await;
-        guest.data(call, 0, b"part", data::Channel::Main, false).await;
+        guest
+            .data(call, 0, b"part", data::Channel::Main, false)
+            .await;
         // And gone.
     };
     let (answer, ()) = tokio::join!(within(request), play);
-    assert!(answer.unwrap().bytes().await.is_err());
+    // It may break off even before the head is out.
+    if let Ok(answer) = answer {
+        assert!(answer.bytes().await.is_err());
+    }
 }
 
 #[tokio::test]
@@ -209,22 +321,38 @@ async fn failures_say_what_the_caller_can_do() {
 async fn strangers_and_stopped_workspaces_are_refused_before_the_guest_is_asked() {
     let world = World::new().await;
     let plain = |name: &'static str, value: String| {
-        world.get("localhost", &format!("{BASE}/files?path=/f")).header(name, value).send()
+        world
+            .get("localhost", &format!("{BASE}/files?path=/f"))
+            .header(name, value)
+            .send()
     };
     let cookie = world.ticket("demo", fleet_api::ticket::Door::Workbench);
     let cases = [
-        ("cookie", format!("roost_workbench={cookie}; roost_session=x"), 401),
+        (
+            "cookie",
+            format!("roost_workbench={cookie}; roost_session=x"),
+            401,
+        ),
         ("authorization", "Bearer wrong".into(), 401),
         ("authorization", "Bearer token-of-bob".into(), 404),
     ];
     for (name, value, status) in cases {
-        assert_eq!(plain(name, value.clone()).await.unwrap().status().as_u16(), status, "{value}");
+        assert_eq!(
+            plain(name, value.clone()).await.unwrap().status().as_u16(),
+            status,
+            "{value}"
+        );
     }
     *world.host.running.lock().unwrap() = false;
     world.change("demo", |route| route.state = "stopped".into());
-    let answer = ask(&world, Method::POST, "exec").json(&serde_json::json!({"command": ["x"]})).send();
+    let answer = ask(&world, Method::POST, "exec")
+        .json(&serde_json::json!({"command": ["x"]}))
+        .send();
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), StatusCode::CONFLICT);
     assert!(answer.text().await.unwrap().contains("stopped"));
-    assert!(world.guests.lock().await.try_recv().is_err(), "the guest was asked");
+    assert!(
+        world.guests.lock().await.try_recv().is_err(),
+        "the guest was asked"
+    );
 }

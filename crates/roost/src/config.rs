@@ -50,7 +50,7 @@ impl Default for Config {
             address: IpAddr::from([127, 0, 0, 1]),
             port: None,
             domain: "localhost".into(),
-            tls: Tls::Off,
+            tls: Tls::Off {},
             behind_proxy: Vec::new(),
             allow_weak_isolation: false,
             images: None,
@@ -67,14 +67,14 @@ impl Default for Config {
 }
 
 /// Where the certificate comes from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "mode", rename_all = "kebab-case")]
 pub enum Tls {
+    // With braces, since serde lets unknown fields of a bare variant pass.
     /// Plain HTTP: on loopback, or behind a declared proxy.
-    #[default]
-    Off,
+    Off {},
     /// From an authority of our own, which `roost trust` installs.
-    Local,
+    Local {},
     /// The operator's, PEM.
     Files { certificate: PathBuf, key: PathBuf },
 }
@@ -107,8 +107,10 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Invalid { path, problem: error.to_string() })
+        toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+            path,
+            problem: error.to_string(),
+        })
     }
 }
 
@@ -144,13 +146,23 @@ mod tests {
         .unwrap();
         assert_eq!(config.domain, "roost.example");
         assert_eq!(config.limits.max_vcpus, 2);
-        assert_eq!(config.tls, Tls::Files { certificate: "/c".into(), key: "/k".into() });
+        assert_eq!(
+            config.tls,
+            Tls::Files {
+                certificate: "/c".into(),
+                key: "/k".into()
+            }
+        );
         assert_eq!(config.room, Room::default());
     }
 
     #[test]
     fn an_unknown_setting_is_refused_by_name() {
-        for text in ["domian = 'x'", "[limits]\nmax_cpus = 2", "[tls]\nmode = 'off'\nx = 1"] {
+        for text in [
+            "domian = 'x'",
+            "[limits]\nmax_cpus = 2",
+            "[tls]\nmode = 'off'\nx = 1",
+        ] {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains("unknown field"), "{error}");
         }

@@ -16,13 +16,13 @@ use std::time::Duration;
 use anyhow::Context;
 use control_plane::ControlPlane;
 use fleet_api::host::{Host, Observed};
+use gateway::Gateway;
 use gateway::arrival::TrustedProxy;
 use gateway::session::Patience;
 use gateway::tls::Acceptor;
 use gateway::tls::authority::Authority;
-use gateway::Gateway;
 use host_agent::LocalHost;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -50,7 +50,8 @@ impl Up {
         safety::check_transport(&config, tls.is_some())?;
 
         let control = Arc::new(control::open(&config, &data).await?);
-        let host = LocalHost::new(host::config(&config, data.path())?, control.credentials()).await?;
+        let host =
+            LocalHost::new(host::config(&config, data.path())?, control.credentials()).await?;
         let host: Arc<dyn Host> = Arc::new(host);
         let description = host.describe().await;
         safety::check_isolation(&config, &description.layers)?;
@@ -58,7 +59,10 @@ impl Up {
 
         let remembered = data.recall(PORT).and_then(|text| text.parse().ok());
         let bound = port::listen(config.address, config.port, remembered).await?;
-        let address = bound.listener.local_addr().context("a bound socket has an address")?;
+        let address = bound
+            .listener
+            .local_addr()
+            .context("a bound socket has an address")?;
         let url = url(&config, tls.is_some(), address);
         if config.port.is_none() {
             data.remember(PORT, &address.port().to_string())?;
@@ -80,8 +84,11 @@ impl Up {
             tokio::spawn(gateway.serve(control.router(), bound.listener, tls, stop.clone()));
         let (reconciler, until) = (control.clone(), stop.clone());
         let reconciling = tokio::spawn(async move { reconciler.run(until).await });
-        let _reporting = AbortOnDropHandle::new(tokio::spawn(report(host.clone(), data.path().into())));
+        let _reporting =
+            AbortOnDropHandle::new(tokio::spawn(report(host.clone(), data.path().into())));
 
+        // Before anybody is told that it runs, or a signal that comes at once would just end it.
+        let signals = Signals::listen()?;
         let link = control.first_link().await.map_err(control::fault)?;
         summary::Summary {
             url: &url,
@@ -93,7 +100,7 @@ impl Up {
         }
         .print(json);
 
-        wait_for_stop().await?;
+        signals.wait().await;
         stop.cancel();
         let (served, reconciled) = tokio::join!(serving, reconciling);
         served.context("the gateway failed")?;
@@ -110,9 +117,9 @@ fn proxies(config: &Config) -> anyhow::Result<Vec<TrustedProxy>> {
 
 fn tls(config: &Config, data: &DataFolder) -> anyhow::Result<Option<Acceptor>> {
     Ok(match &config.tls {
-        Tls::Off => None,
+        Tls::Off {} => None,
         Tls::Files { certificate, key } => Some(Acceptor::from_files(certificate, key)?),
-        Tls::Local => {
+        Tls::Local {} => {
             let authority = Authority::open(&trust::folder(data.path()), &config.domain)?;
             Some(Acceptor::from_resolver(Arc::new(authority))?)
         }
@@ -121,7 +128,11 @@ fn tls(config: &Config, data: &DataFolder) -> anyhow::Result<Option<Acceptor>> {
 
 /// The main origin, as a browser on this machine or in the domain reaches it.
 fn url(config: &Config, encrypted: bool, address: SocketAddr) -> String {
-    let (scheme, own) = if encrypted { ("https", 443) } else { ("http", 80) };
+    let (scheme, own) = if encrypted {
+        ("https", 443)
+    } else {
+        ("http", 80)
+    };
     if address.port() == own {
         format!("{scheme}://{}", config.domain)
     } else {
@@ -141,14 +152,26 @@ async fn report(host: Arc<dyn Host>, data: std::path::PathBuf) {
     }
 }
 
-async fn wait_for_stop() -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// What asks the server to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn leave(control: &ControlPlane, host: &dyn Host, json: bool) {
@@ -156,7 +179,12 @@ async fn leave(control: &ControlPlane, host: &dyn Host, json: bool) {
         .inventory()
         .await
         .iter()
-        .filter(|(_, observed)| matches!(observed, Observed::Running { .. } | Observed::Starting { .. }))
+        .filter(|(_, observed)| {
+            matches!(
+                observed,
+                Observed::Running { .. } | Observed::Starting { .. }
+            )
+        })
         .count();
     control.close().await;
     if json {
@@ -165,6 +193,8 @@ async fn leave(control: &ControlPlane, host: &dyn Host, json: bool) {
     match running {
         0 => eprintln!("Stopped."),
         1 => eprintln!("Stopped. One workspace keeps running; `roost up` takes it up again."),
-        many => eprintln!("Stopped. {many} workspaces keep running; `roost up` takes them up again."),
+        many => {
+            eprintln!("Stopped. {many} workspaces keep running; `roost up` takes them up again.")
+        }
     }
 }

@@ -60,7 +60,7 @@ impl Up {
     /// The configuration with what was said on the command line.
     pub fn into_config(self, file: Config) -> Config {
         let tls = match (self.tls, self.tls_cert, self.tls_key) {
-            (Some(_), ..) => Tls::Local,
+            (Some(_), ..) => Tls::Local {},
             (None, Some(certificate), Some(key)) => Tls::Files { certificate, key },
             (None, ..) => file.tls,
         };
@@ -95,16 +95,28 @@ mod tests {
     }
 
     fn config(arguments: &[&str], file: Config) -> Config {
-        Line::parse_from([&["up"], arguments].concat()).up.into_config(file)
+        Line::parse_from([&["up"], arguments].concat())
+            .up
+            .into_config(file)
     }
 
     #[test]
     fn options_stand_above_the_file() {
-        let file = Config { port: Some(1), domain: "a.example".into(), ..Config::default() };
+        let file = Config {
+            port: Some(1),
+            domain: "a.example".into(),
+            ..Config::default()
+        };
         assert_eq!(config(&[], file.clone()), file);
-        let changed = config(&["--port", "2", "--domain", "B.example", "--tls", "local"], file);
-        assert_eq!((changed.port, changed.domain.as_str()), (Some(2), "b.example"));
-        assert_eq!(changed.tls, Tls::Local);
+        let changed = config(
+            &["--port", "2", "--domain", "B.example", "--tls", "local"],
+            file,
+        );
+        assert_eq!(
+            (changed.port, changed.domain.as_str()),
+            (Some(2), "b.example")
+        );
+        assert_eq!(changed.tls, Tls::Local {});
         let cut = Line::try_parse_from(["up", "--tls-cert", "/c"]);
         assert!(cut.is_err(), "a certificate without its key was taken");
     }
