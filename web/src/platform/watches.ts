@@ -16,6 +16,8 @@ export interface WatchOptions {
   onChanges: (changes: FileChange[]) => void
   /** Events were lost: everything below the path has to be looked at again. */
   onRescan: () => void
+  /** From now on nothing is missed. */
+  onArmed?: () => void
 }
 
 const kinds: Record<FileEvent_Kind, FileChange['kind']> = {
@@ -77,6 +79,7 @@ export class Watch {
     this.#watch = new Uint8Array(events.watch)
     // The first frame of a watch that never saw anything has nothing to look at again.
     if (events.rescan && this.#armed) this.options.onRescan()
+    if (!this.#armed) this.options.onArmed?.()
     this.#armed = true
     if (events.events.length > 0) {
       this.options.onChanges(events.events.map(({ kind, path }) => ({ kind: kinds[kind] ?? 'changed', path })))

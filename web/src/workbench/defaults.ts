@@ -1,5 +1,15 @@
 // Settings that differ from VS Code's own defaults; what a person sets wins over them.
 
+/** Folders full of files that nobody edits by hand. */
+export const watcherExcludes = [
+  '**/.git/objects/**',
+  '**/.git/subtree-cache/**',
+  '**/node_modules/*/**',
+  '**/.venv/**',
+  '**/__pycache__/**',
+  '**/target/**',
+]
+
 export const configurationDefaults: Record<string, unknown> = {
   // The look follows the system until a person chooses.
   'window.autoDetectColorScheme': true,
@@ -27,14 +37,7 @@ export const configurationDefaults: Record<string, unknown> = {
   'window.menuBarVisibility': 'compact',
   'files.autoSave': 'off',
   'files.simpleDialog.enable': true,
-  'files.watcherExclude': {
-    '**/.git/objects/**': true,
-    '**/.git/subtree-cache/**': true,
-    '**/node_modules/*/**': true,
-    '**/.venv/**': true,
-    '**/__pycache__/**': true,
-    '**/target/**': true,
-  },
+  'files.watcherExclude': Object.fromEntries(watcherExcludes.map((pattern) => [pattern, true])),
   'terminal.integrated.enablePersistentSessions': true,
   'terminal.integrated.shellIntegration.enabled': false,
   'terminal.integrated.initialHint': false,

@@ -2,14 +2,16 @@
 import { getService, ICommandService, ITextFileService } from '@codingame/monaco-vscode-api/services'
 import { registerCustomProvider } from '@codingame/monaco-vscode-files-service-override'
 import type { Feature } from '../../workbench/context'
+import { watcherExcludes } from '../../workbench/defaults'
 import { registerDownload } from './download'
 import { WorkspaceFileSystem } from './provider'
 
 export function filesFeature(): Feature {
   let provider: WorkspaceFileSystem | undefined
   return {
-    prepare: ({ session, files }) => {
+    prepare: ({ session, files, folder }) => {
       provider = new WorkspaceFileSystem(session, files)
+      provider.watchEarly(folder, watcherExcludes)
       // In place of the family's overlay, which would write to the browser's memory what the machine refuses.
       registerCustomProvider('file', provider)
     },

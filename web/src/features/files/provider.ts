@@ -68,11 +68,27 @@ export class WorkspaceFileSystem implements Provider {
   /** Events below this folder were lost: what is shown of it has to be looked at again. */
   readonly onDidLoseEvents = this.#rescans.event
   readonly #sizes = new Map<string, number>()
+  #early: Watch | undefined
 
   constructor(
     private readonly session: Session,
     private readonly files: Files,
   ) {}
+
+  /**
+   * Follows a folder until VS Code watches it itself, which it does well after it has read and shown files:
+   * what changes in between would not be seen.
+   */
+  watchEarly(path: string, excludes: readonly string[]): void {
+    this.#early = new Watch(this.session, {
+      path,
+      recursive: true,
+      excludes,
+      onChanges: (changes) =>
+        this.#changes.fire(changes.map(({ kind, path }) => ({ type: changeTypes[kind], resource: URI.file(path) }))),
+      onRescan: () => this.#rescans.fire(URI.file(path)),
+    })
+  }
 
   async stat(resource: URI): Promise<IStat> {
     const info = await asProviderError(this.files.stat(resource.path))
@@ -158,6 +174,11 @@ export class WorkspaceFileSystem implements Provider {
         )
       },
       onRescan: () => this.#rescans.fire(resource),
+      onArmed: () => {
+        if (!recursive) return
+        this.#early?.dispose()
+        this.#early = undefined
+      },
     })
   }
 
