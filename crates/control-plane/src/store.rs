@@ -98,6 +98,7 @@ impl Store {
 
     async fn first_organization(&self, id: &str, now_ms: u64) -> Result<OrganizationId> {
         let mut writing = self.write().await?;
+        self.engine.alone(&mut writing).await?;
         let found = sqlx::query("SELECT id FROM organizations ORDER BY created_ms, id LIMIT 1")
             .fetch_optional(&mut *writing)
             .await

@@ -22,6 +22,9 @@ pub trait Engine: Send + Sync {
     fn migrate<'a>(&'a self, pool: &'a AnyPool) -> Later<'a, Result<()>>;
 
     fn write<'a>(&'a self, pool: &'a AnyPool) -> Later<'a, Result<Writing>>;
+
+    /// Waits until no other transaction that called this is under way.
+    fn alone<'a>(&'a self, writing: &'a mut Writing) -> Later<'a, Result<()>>;
 }
 
 /// The engine for a `sqlite:` or `postgres:` address; without one, SQLite in `roost.db` of the data folder.
@@ -93,6 +96,11 @@ impl Engine for Sqlite {
                 .map_err(query("beginning to write"))
         })
     }
+
+    fn alone<'a>(&'a self, _: &'a mut Writing) -> Later<'a, Result<()>> {
+        // There is one writer at a time as it is.
+        Box::pin(async { Ok(()) })
+    }
 }
 
 struct Postgres {
@@ -118,6 +126,16 @@ impl Engine for Postgres {
 
     fn write<'a>(&'a self, pool: &'a AnyPool) -> Later<'a, Result<Writing>> {
         Box::pin(async move { pool.begin().await.map_err(query("beginning to write")) })
+    }
+
+    fn alone<'a>(&'a self, writing: &'a mut Writing) -> Later<'a, Result<()>> {
+        Box::pin(async move {
+            writing
+                .execute("LOCK TABLE organizations IN SHARE ROW EXCLUSIVE MODE")
+                .await
+                .map_err(query("waiting for other first starts"))?;
+            Ok(())
+        })
     }
 }
 

@@ -15,7 +15,12 @@ pub struct Database {
 
 impl Database {
     pub async fn open(&self) -> Store {
-        let opened = Store::open(self.folder.path(), self.url.as_deref(), "organization", 1).await;
+        self.open_as("organization").await
+    }
+
+    /// With this id for the organisation, if it is to be made.
+    pub async fn open_as(&self, id: &str) -> Store {
+        let opened = Store::open(self.folder.path(), self.url.as_deref(), id, 1).await;
         opened.unwrap_or_else(|error| panic!("{}: {error:?}", self.kind))
     }
 

@@ -554,7 +554,11 @@ async fn a_timeline_is_kept_step_by_step() {
 #[tokio::test]
 async fn several_first_starts_at_once_agree() {
     on_each(async |database: Database| {
-        let stores = futures::future::join_all((0..6).map(|_| database.open())).await;
+        let ids: Vec<String> = (0..6)
+            .map(|number| format!("organization {number}"))
+            .collect();
+        let opening = ids.iter().map(|id| database.open_as(id));
+        let stores = futures::future::join_all(opening).await;
         for store in &stores {
             assert_eq!(store.organization(), stores[0].organization());
             assert!(!store.has_users().await.unwrap());
