@@ -1,4 +1,5 @@
 //! The relay with a real git on one side and a real Git server on the other.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

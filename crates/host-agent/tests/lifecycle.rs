@@ -1,4 +1,5 @@
 //! The life of workspaces on a host, with real monitors and real agents as plain processes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
