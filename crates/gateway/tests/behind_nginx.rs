@@ -1,4 +1,5 @@
 //! Behind a real nginx with its default time-outs and body limit.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod world;
 

@@ -51,7 +51,7 @@ pub fn config(config: &Config, data: &Path) -> anyhow::Result<HostConfig> {
 fn extra_certificates() -> Vec<String> {
     let files: BTreeSet<_> = CERTIFICATE_VARIABLES
         .iter()
-        .filter_map(|name| std::env::var_os(name))
+        .filter_map(std::env::var_os)
         .collect();
     let texts = files
         .iter()

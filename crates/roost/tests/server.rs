@@ -1,5 +1,4 @@
 //! The program `roost` as an operator meets it: what it says when it starts, and what it refuses.
-
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
 
 use std::io::{BufRead, BufReader};
