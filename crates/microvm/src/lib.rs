@@ -10,8 +10,7 @@
 //! - [`machine`]: what this host can do for a VM: KVM probed by really booting, the clock's rate.
 //! - [`overlay`]: the copy-on-write disk of a VM.
 //!
-//! Tested on parts by `cargo test -p microvm`, and with a real QEMU and the guest images by the target
-//! `real_vm`, which needs `ROOST_IMAGES`.
+//! Tested by `cargo test -p microvm` with QEMU's own tools, and as `vm-monitor` uses it, with real VMs too.
 
 pub mod driver;
 pub mod machine;

@@ -23,7 +23,7 @@
 //! - [`folder`]: the files above, for both sides.
 //! - [`spawn()`]: starts a monitor, for the host agent; [`run()`] is the monitor itself.
 //!
-//! Tested with an agent in the test's own process (`tests/monitor.rs`), and with real VMs (`tests/real_vm.rs`,
+//! Tested with a small agent as a plain process (`tests/monitor.rs`), and with real VMs (`tests/real_vm.rs`,
 //! which needs `ROOST_IMAGES`).
 
 mod agent;

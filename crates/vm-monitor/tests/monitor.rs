@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
 use support::agent::{CUT, ECHO, GIT, REFUSED, SLEEP};
-use support::{World, eventually, lives, signal};
+use support::{World, eventually, freeze, lives, signal};
 
 /// Not a test but the agent of the others, see `support::agent`.
 #[tokio::test]
@@ -69,6 +69,31 @@ async fn streams_carry_bytes_both_ways_and_end_each_by_itself() {
         read.unwrap();
         assert!(received == sent, "{} bytes came back", received.len());
     }
+}
+
+/// Of the 8 MB that a workspace may take beside its VMM, most is the host agent's.
+#[tokio::test]
+async fn a_monitor_that_has_carried_much_holds_little() {
+    let world = ready().await;
+    let mut streams = Vec::new();
+    for number in 0..20 {
+        let (_, mut stream) = world.tcp(number % 2 == 0, ECHO).await;
+        stream.write_all(&vec![7; 100_000]).await.unwrap();
+        stream.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        streams.push(stream);
+    }
+    let monitor = world.folder.monitor().unwrap().process;
+    let memory = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+    let private = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"))
+        .unwrap();
+    let kilobytes: u64 = private.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(
+        kilobytes < 4096,
+        "{kilobytes} kB with {} streams open",
+        streams.len()
+    );
 }
 
 #[tokio::test]
@@ -311,7 +336,7 @@ async fn a_paused_vm_says_so_and_goes_on() {
 async fn a_silent_agent_is_reported_and_so_is_its_return() {
     let world = ready().await;
     let status = world.client().status().await.unwrap();
-    signal(status.vmm_process, Signal::STOP);
+    freeze(status.vmm_process);
     let silent = world.wait(Phase::Unresponsive).await;
     assert!(silent.detail.contains("does not answer"), "{silent:?}");
     signal(status.vmm_process, Signal::CONT);
@@ -322,7 +347,7 @@ async fn a_silent_agent_is_reported_and_so_is_its_return() {
 async fn a_stop_that_the_guest_does_not_heed_becomes_a_kill() {
     let world = ready().await;
     let status = world.client().status().await.unwrap();
-    signal(status.vmm_process, Signal::STOP);
+    freeze(status.vmm_process);
     let stop = request::Body::Stop(Stop { deadline_ms: 300 });
     let end = world.client().ask(stop).await.unwrap();
     assert!(

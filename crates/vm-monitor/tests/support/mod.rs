@@ -174,6 +174,19 @@ pub fn signal(process: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(process, signal);
 }
 
+/// Stops a process and waits until all its threads stand: the signal alone takes its time.
+pub fn freeze(process: u32) {
+    signal(process, rustix::process::Signal::STOP);
+    eventually("all threads stand", || {
+        let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
+    });
+}
+
 pub fn lives(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
