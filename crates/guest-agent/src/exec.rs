@@ -29,6 +29,8 @@ const MAX_PROGRAMS: usize = 256;
 #[derive(Default)]
 pub struct Programs {
     table: Mutex<Table>,
+    /// Held while a program with a key is looked for and started.
+    starting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -71,25 +73,38 @@ impl Programs {
 
 /// Starts a program, or attaches to the one with the same key.
 pub async fn start(machine: &'static Machine, call: Call, request: ExecStart) -> Outcome {
-    let program = {
-        let mut table = machine.programs.table();
+    // Not part of the call: what was begun is finished, and found by the client that comes back.
+    let starting = machine.bulk.spawn(find_or_start(machine, request));
+    let program = starting.await.map_err(|_| CallError::broken())??;
+    attachment::serve(program, call, 0, 0).await
+}
+
+async fn find_or_start(
+    machine: &'static Machine,
+    request: ExecStart,
+) -> Result<Arc<Program>, CallError> {
+    let programs = &machine.programs;
+    let _one_by_one = if request.key.is_empty() {
+        None
+    } else {
+        Some(programs.starting.lock().await)
+    };
+    let name = {
+        let mut table = programs.table();
         let same_key =
             |program: &&Arc<Program>| !request.key.is_empty() && program.key == request.key;
-        match table.programs.values().find(same_key) {
-            Some(program) => program.clone(),
-            None => {
-                if table.programs.len() >= MAX_PROGRAMS && !table.make_room() {
-                    return Err(CallError::busy("too many programs run at a time"));
-                }
-                table.last += 1;
-                let name = format!("x{}", table.last);
-                let program = Program::start(machine, name.clone(), request)?;
-                table.programs.insert(name, program.clone());
-                program
-            }
+        if let Some(program) = table.programs.values().find(same_key) {
+            return Ok(program.clone());
         }
+        if table.programs.len() >= MAX_PROGRAMS && !table.make_room() {
+            return Err(CallError::busy("too many programs run at a time"));
+        }
+        table.last += 1;
+        format!("x{}", table.last)
     };
-    attachment::serve(program, call, 0, 0).await
+    let program = Program::start(machine, name.clone(), request).await?;
+    programs.table().programs.insert(name, program.clone());
+    Ok(program)
 }
 
 pub async fn attach(machine: &'static Machine, call: Call, request: ExecAttach) -> Outcome {

@@ -69,6 +69,11 @@ async fn serve_stream(machine: &'static Machine, mut stream: LinkStream, class: 
     };
     match open.kind {
         Some(stream_open::Kind::Session(session)) => {
+            let Ok(_place) = machine.sessions.try_acquire() else {
+                let reason = "too many sessions at a time";
+                answer(&mut stream, Err(CallError::busy(reason))).await;
+                return;
+            };
             if answer(&mut stream, Ok(())).await {
                 // What the stream travels on decides, whatever it claims.
                 session::serve(machine, stream, class, session.role()).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use guest_protocol::link::Link;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::exec::Programs;
 use crate::files::watch::Watches;
@@ -17,6 +17,9 @@ use crate::processes::Processes;
 use crate::terminals::Terminals;
 use crate::threads::Threads;
 use crate::user::User;
+
+/// Sessions at a time: two for each tab, and those of the host.
+const MAX_SESSIONS: usize = 256;
 
 /// The machine. There is one, for as long as the process lives.
 pub struct Machine {
@@ -34,6 +37,8 @@ pub struct Machine {
     pub terminals: Terminals,
     pub programs: Programs,
     pub watches: Watches,
+    /// Places for sessions.
+    pub sessions: Semaphore,
     /// `cgroup.procs` of the user's processes.
     pub cgroup: OnceCell<Arc<OwnedFd>>,
     /// For what people feel: terminals live here.
@@ -92,6 +97,7 @@ impl Machine {
             terminals: Terminals::default(),
             programs: Programs::default(),
             watches: Watches::default(),
+            sessions: Semaphore::new(MAX_SESSIONS),
             cgroup: OnceCell::new(),
             interactive,
             bulk,

@@ -60,7 +60,23 @@ impl Processes {
     }
 
     /// Starts a program. Errors are those of fork and exec: `NotFound` for an unknown program or folder.
-    pub fn launch(&self, machine: &Machine, launch: Launch) -> io::Result<Started> {
+    ///
+    /// On a thread of its own: until the program runs, which on a busy machine takes long, nobody else waits.
+    pub async fn launch(
+        &'static self,
+        machine: &'static Machine,
+        launch: Launch,
+    ) -> io::Result<Started> {
+        let work = move || {
+            let started = self.launch_here(machine, launch);
+            // What ended meanwhile was left to this thread.
+            self.reap();
+            started
+        };
+        tokio::task::spawn_blocking(work).await?
+    }
+
+    fn launch_here(&self, machine: &Machine, launch: Launch) -> io::Result<Started> {
         let (program, arguments) = launch
             .command
             .split_first()
@@ -94,9 +110,11 @@ impl Processes {
         Ok(Started { pid, exit })
     }
 
-    /// Reaps what has ended.
+    /// Reaps what has ended, unless a program is being started right now: that thread does it afterwards.
     pub fn reap(&self) {
-        let mut waiting = self.waiting();
+        let Ok(mut waiting) = self.waiting.try_lock() else {
+            return;
+        };
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if let (Some(sender), Some(exit)) = (waiting.remove(&pid), exit_of(status)) {
                 // Nobody may be waiting any more.

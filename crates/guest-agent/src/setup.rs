@@ -93,7 +93,10 @@ fn own_machine(machine: &Machine, request: &Configure) -> io::Result<()> {
             machine.root.join("etc/hostname"),
             format!("{}\n", request.hostname),
         )?;
-        fs::write(machine.root.join("etc/hosts"), hosts(&request.hostname))?;
+        let hosts_file = machine.root.join("etc/hosts");
+        // Without the file there is nothing to keep.
+        let before = fs::read_to_string(&hosts_file).unwrap_or_default();
+        fs::write(&hosts_file, hosts(&before, &request.hostname))?;
     }
     if request.network {
         init::network::bring_up_ethernet()?;
@@ -101,11 +104,11 @@ fn own_machine(machine: &Machine, request: &Configure) -> io::Result<()> {
     Ok(())
 }
 
-fn hosts(hostname: &str) -> String {
-    format!(
-        "127.0.0.1 localhost\n127.0.1.1 {hostname}\n\
-         ::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n"
-    )
+/// The machine's own name with what else the file holds; sudo asks for it.
+fn hosts(before: &str, hostname: &str) -> String {
+    let others = before.lines().filter(|line| !line.starts_with("127.0.1.1"));
+    let others: String = others.map(|line| format!("{line}\n")).collect();
+    format!("{others}127.0.1.1 {hostname}\n")
 }
 
 fn resolver(nameservers: &[String]) -> String {
@@ -144,6 +147,7 @@ mod tests {
     #[test]
     fn resolver_and_hosts_name_what_was_given() {
         assert_eq!(resolver(&["10.0.0.1".into()]), "nameserver 10.0.0.1\n");
-        assert!(hosts("box").contains("127.0.1.1 box\n"));
+        let hosts = hosts("127.0.0.1 localhost\n127.0.1.1 old\n10.0.0.9 mine", "box");
+        assert_eq!(hosts, "127.0.0.1 localhost\n10.0.0.9 mine\n127.0.1.1 box\n");
     }
 }

@@ -21,6 +21,7 @@ mod pty;
 mod pump;
 mod terminal;
 
+use attachment::Shows;
 use terminal::Terminal;
 
 /// Terminals at a time.
@@ -35,6 +36,8 @@ const DEFAULT_SIZE: Size = Size {
 #[derive(Default)]
 pub struct Terminals {
     table: Mutex<Table>,
+    /// Held while a terminal with a key is looked for and made.
+    starting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -83,35 +86,52 @@ impl Terminals {
 /// Makes a terminal, or attaches to the one with the same key.
 pub async fn create(machine: &'static Machine, call: Call, request: TerminalCreate) -> Outcome {
     let size = request.size.as_ref().map(to_size).transpose()?;
-    let terminal = {
-        let mut table = machine.terminals.table();
-        let same_key =
-            |terminal: &&Arc<Terminal>| !request.key.is_empty() && terminal.key == request.key;
-        match table.terminals.values().find(same_key) {
-            Some(terminal) => terminal.clone(),
-            None => {
-                let live = table
-                    .terminals
-                    .values()
-                    .filter(|terminal| !terminal.has_exited());
-                if live.count() >= MAX_TERMINALS {
-                    return Err(CallError::busy(format!(
-                        "there are {MAX_TERMINALS} terminals already: close one first"
-                    )));
-                }
-                table.last += 1;
-                let name = format!("t{}", table.last);
-                let size = size.unwrap_or(DEFAULT_SIZE);
-                let terminal = Terminal::start(machine, name.clone(), size, request)?;
-                table.terminals.insert(name, terminal.clone());
-                terminal
-            }
-        }
-    };
+    // Not part of the call: what was begun is finished, and found by the client that comes back. Terminals
+    // belong to the thread for what people feel, whoever asks for one.
+    let starting = machine.interactive.spawn(find_or_start(
+        machine,
+        size.unwrap_or(DEFAULT_SIZE),
+        request,
+    ));
+    let (terminal, shows) = starting.await.map_err(|_| CallError::broken())??;
     if let Some(size) = size {
         terminal.resize(size);
     }
-    attachment::serve(terminal, call, 0, false).await
+    attachment::serve(terminal, call, shows).await
+}
+
+async fn find_or_start(
+    machine: &'static Machine,
+    size: Size,
+    request: TerminalCreate,
+) -> Result<(Arc<Terminal>, Shows), CallError> {
+    let terminals = &machine.terminals;
+    let _one_by_one = if request.key.is_empty() {
+        None
+    } else {
+        Some(terminals.starting.lock().await)
+    };
+    let name = {
+        let mut table = terminals.table();
+        let same_key =
+            |terminal: &&Arc<Terminal>| !request.key.is_empty() && terminal.key == request.key;
+        if let Some(terminal) = table.terminals.values().find(same_key) {
+            return Ok((terminal.clone(), Shows::Other));
+        }
+        let live = table
+            .terminals
+            .values()
+            .filter(|terminal| !terminal.has_exited());
+        if live.count() >= MAX_TERMINALS {
+            let reason = format!("there are {MAX_TERMINALS} terminals already: close one first");
+            return Err(CallError::busy(reason));
+        }
+        table.last += 1;
+        format!("t{}", table.last)
+    };
+    let terminal = Terminal::start(machine, name.clone(), size, request).await?;
+    terminals.table().terminals.insert(name, terminal.clone());
+    Ok((terminal, Shows::Nothing))
 }
 
 pub async fn attach(machine: &'static Machine, call: Call, request: TerminalAttach) -> Outcome {
@@ -121,7 +141,12 @@ pub async fn attach(machine: &'static Machine, call: Call, request: TerminalAtta
     {
         terminal.resize(to_size(size)?);
     }
-    attachment::serve(terminal, call, request.have, request.repaint).await
+    let shows = match request.have {
+        0 => Shows::Other,
+        _ if request.repaint => Shows::Other,
+        have => Shows::UpTo(have),
+    };
+    attachment::serve(terminal, call, shows).await
 }
 
 pub async fn resize(machine: &'static Machine, call: Call, request: TerminalResize) -> Outcome {

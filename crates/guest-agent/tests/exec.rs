@@ -1,4 +1,5 @@
 //! Programs: streams apart, exit, signals, input, lingering and coming back.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! Files: information, streams, atomic writes, links, archives.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! What is followed: changes of files, listening ports, figures. And searches.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

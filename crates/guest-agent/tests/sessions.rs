@@ -1,4 +1,5 @@
 //! Sessions: what a bad client can and cannot do, roles, setting up, Git, stopping.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! Terminals: typing, size, several followers, coming back, falling behind.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 
@@ -48,7 +49,11 @@ async fn programs_see_the_size_and_its_changes() {
     session.terminal_resize(&name, 132, 50).await.unwrap();
     input.write("stty size\n").await.unwrap();
     wait_for_text(&mut terminal, "50 132").await;
-    let listed = session.terminal_list().await.unwrap();
+    let listed = until("the shell in the foreground", || async {
+        let listed = session.terminal_list().await.unwrap();
+        (listed[0].foreground == "sh").then_some(listed)
+    })
+    .await;
     assert_eq!(
         listed[0].size,
         Some(TerminalSize {
@@ -56,7 +61,6 @@ async fn programs_see_the_size_and_its_changes() {
             rows: 50
         })
     );
-    assert_eq!(listed[0].foreground, "sh");
     assert_eq!(listed[0].working_directory, session.welcome().workspace);
 }
 

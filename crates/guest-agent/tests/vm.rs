@@ -2,6 +2,7 @@
 //!
 //! Needs QEMU and a finished set of images: `ROOST_TEST_IMAGES=SET cargo test -p guest-agent --test vm -- --ignored`,
 //! where SET is the folder that `images/build.sh AGENT` prints.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -73,7 +73,7 @@ impl State {
 }
 
 impl Program {
-    pub fn start(
+    pub async fn start(
         machine: &'static Machine,
         name: String,
         request: ExecStart,
@@ -81,7 +81,6 @@ impl Program {
         let Some(first) = request.command.first().cloned() else {
             return Err(CallError::invalid("the command is empty"));
         };
-        let _context = machine.bulk.enter();
         let pipes = Pipes::make(request.stdin).map_err(|error| cannot_start(&first, &error))?;
         let mut environment = machine.environment(request.root);
         environment.extend(request.environment);
@@ -95,7 +94,7 @@ impl Program {
             stderr: pipes.stderr,
             controlling_terminal: false,
         };
-        let started = machine.processes.launch(machine, launch);
+        let started = machine.processes.launch(machine, launch).await;
         let Started { pid, exit } = started.map_err(|error| cannot_start(&first, &error))?;
         let linger = match request.linger_seconds {
             0 => DEFAULT_LINGER,

@@ -169,7 +169,11 @@ async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Resu
         stderr: null()?.into(),
         controlling_terminal: false,
     };
-    let Started { pid, exit } = machine.processes.launch(machine, launch).map_err(failed)?;
+    let Started { pid, exit } = machine
+        .processes
+        .launch(machine, launch)
+        .await
+        .map_err(failed)?;
     let reading = tokio::task::spawn_blocking(move || {
         let mut answer = Vec::new();
         File::from(out)
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_status_counts_files_and_not_old_names() {
-        let text = "# branch.oid 1234\0# branch.head main\01 .M N... 100644 100644 100644 a b x y\0\
+        let text = "# branch.oid 1234\0# branch.head main\x001 .M N... 100644 100644 100644 a b x y\0\
             2 R. N... 100644 100644 100644 a b R100 new\0old\0? untracked\0";
         let expected = Status {
             branch: "main".into(),

@@ -43,7 +43,7 @@ pub async fn serve(machine: &'static Machine, call: Call, request: SearchFiles) 
                 let Ok(entry) = entry else {
                     return WalkState::Continue;
                 };
-                if !entry.file_type().is_some_and(|kind| !kind.is_dir()) {
+                if entry.file_type().is_none_or(|kind| kind.is_dir()) {
                     return WalkState::Continue;
                 }
                 let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());

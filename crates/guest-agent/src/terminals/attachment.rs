@@ -18,8 +18,19 @@ const MAX_REPAINT: usize = guest_protocol::codec::MAX_MESSAGE - 64 * 1024;
 /// A client gets the screen anew only when it takes this much again.
 const RECOVERED: usize = 64 * 1024;
 
-/// Follows a terminal to its end. `have` output bytes were shown to this client before.
-pub async fn serve(terminal: Arc<Terminal>, call: Call, have: u64, repaint: bool) -> Outcome {
+/// What a client shows when it attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// An empty screen of the right size, and the terminal is new.
+    Nothing,
+    /// Everything up to this byte of the output.
+    UpTo(u64),
+    /// Something else.
+    Other,
+}
+
+/// Follows a terminal to its end.
+pub async fn serve(terminal: Arc<Terminal>, call: Call, shows: Shows) -> Outcome {
     let Call {
         output,
         input,
@@ -29,11 +40,12 @@ pub async fn serve(terminal: Arc<Terminal>, call: Call, have: u64, repaint: bool
     let (attachment, first) = {
         let mut state = terminal.state();
         let size = state.screen.size();
-        let continues = have > 0 && !repaint && state.screen.since(have, size).is_some();
-        let first = if continues {
-            terminal.describe_state(&state, have, None)
-        } else {
-            anew(&terminal, &state)
+        let first = match shows {
+            Shows::Nothing => terminal.describe_state(&state, 0, Some(Vec::new())),
+            Shows::UpTo(have) if state.screen.since(have, size).is_some() => {
+                terminal.describe_state(&state, have, None)
+            }
+            Shows::UpTo(_) | Shows::Other => anew(&terminal, &state),
         };
         let number = state.follow(first.offset, types);
         (

@@ -73,7 +73,7 @@ impl State {
 }
 
 impl Terminal {
-    pub fn start(
+    pub async fn start(
         machine: &'static Machine,
         name: String,
         size: Size,
@@ -95,8 +95,6 @@ impl Terminal {
             )),
             _ => CallError::system(format!("starting {}", command[0]), error),
         };
-        // Terminals belong to the thread for what people feel, whoever asked for one.
-        let _context = machine.interactive.enter();
         let (master, slave) = pty::open(size, machine.owned.then_some(&machine.user))
             .map_err(|error| CallError::system("opening a terminal", &error))?;
         let mut environment = machine.environment(false);
@@ -117,6 +115,7 @@ impl Terminal {
         let started = machine
             .processes
             .launch(machine, launch)
+            .await
             .map_err(|error| failed(&error))?;
         let terminal = Arc::new(Self {
             name,

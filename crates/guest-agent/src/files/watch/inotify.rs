@@ -71,10 +71,11 @@ impl Inotify {
             let inner =
                 entry.file_type().is_ok_and(|kind| kind.is_dir()) && scope.covers_inside(&path);
             armed.entries.push(path.clone());
-            if inner && let Err(error) = self.arm(scope, &path, armed) {
-                if error.kind() == io::ErrorKind::StorageFull {
-                    return Err(error);
-                }
+            if inner
+                && let Err(error) = self.arm(scope, &path, armed)
+                && error.kind() == io::ErrorKind::StorageFull
+            {
+                return Err(error);
             }
         }
         Ok(())
