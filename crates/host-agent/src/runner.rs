@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`state`]: the machine. Pure; its whole table is a snapshot.
+//! - [`handle`]: asks the owner, and starts it; begin here.
 //! - [`owner`]: the task.
 //! - [`record`]: what of it is on disk, so that a restart takes it up again.
 //! - [`start`]: from a spec to a configured guest, step by step, each with its deadline.
@@ -26,7 +27,8 @@ pub mod context;
 pub mod disk;
 pub mod end;
 pub mod guest;
-pub mod owner;
+pub mod handle;
+mod owner;
 pub mod record;
 pub mod start;
 pub mod state;
@@ -34,4 +36,4 @@ pub mod steps;
 pub mod watch;
 
 pub use context::Context;
-pub use owner::{Mail, Runner};
+pub use handle::{Mail, Runner};
