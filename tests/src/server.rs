@@ -161,7 +161,10 @@ async fn spawn(
     if options.process {
         let agent =
             std::env::var_os("ROOST_AGENT").context("ROOST_AGENT is not set: run `./dev test`")?;
-        command.arg("--process-agent").arg(agent);
+        command
+            .arg("--process-agent")
+            .arg(agent)
+            .env("ROOST_ALLOW_PROCESS_DRIVER", "1");
     }
     let mut child = command
         .args(&options.arguments)

@@ -1,7 +1,7 @@
 //! `kill -9` of the server under a running workspace: the VM goes on, and terminals come back as they were.
 
 use control_api::workspaces::{CreateWorkspace, WorkspaceState};
-use guest_protocol::client::{Terminal, TerminalEvent};
+use guest_protocol::client::{Session, Terminal, TerminalEvent};
 use guest_protocol::frames::{StreamClass, TerminalAttach, TerminalCreate, TerminalSize};
 use roost_tests::guest::{session, shell};
 use roost_tests::{Options, Server, until};
@@ -63,6 +63,33 @@ impl Tab {
             ),
         }
     }
+
+    /// Follows the terminal until its program has drawn all: until a tab that is new shows the same.
+    async fn settles(&mut self, guest: &Session) -> anyhow::Result<()> {
+        until("the program has drawn its screen", 30, async || {
+            let quiet = Duration::from_millis(200);
+            while let Ok(event) = tokio::time::timeout(quiet, self.terminal.next()).await {
+                if let Some(TerminalEvent::Output { bytes, .. }) = event? {
+                    let _ = self.screen.feed(&bytes);
+                }
+            }
+            let fresh = Tab::again(guest, &self.terminal).await?;
+            Ok((fresh.screen.visible_text() == self.screen.visible_text()).then_some(()))
+        })
+        .await
+    }
+
+    /// A new tab on the same terminal.
+    async fn again(guest: &Session, terminal: &Terminal) -> anyhow::Result<Self> {
+        let terminal = terminal.state().terminal.clone();
+        let attach = TerminalAttach {
+            terminal,
+            size: None,
+            have: 0,
+            repaint: true,
+        };
+        Ok(Self::new(guest.terminal_attach(attach).await?))
+    }
 }
 
 #[tokio::test]
@@ -117,6 +144,7 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
         tab.shows(first).await?;
         tab.terminal.input().write(keys.as_bytes().to_vec()).await?;
         tab.shows(then).await?;
+        tab.settles(&guest).await?;
         tabs.push(tab);
     }
     let shell_pids: Vec<_> = tabs
@@ -133,14 +161,7 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
     })
     .await?;
     for (tab, pid) in tabs.iter().zip(shell_pids) {
-        let terminal = tab.terminal.state().terminal.clone();
-        let attach = TerminalAttach {
-            terminal,
-            size: None,
-            have: 0,
-            repaint: true,
-        };
-        let back = Tab::new(again.terminal_attach(attach).await?);
+        let back = Tab::again(&again, &tab.terminal).await?;
         assert_eq!(back.terminal.state().process, pid, "another shell");
         // What the tab showed when it was last drawn is what the guest repaints now.
         assert_eq!(back.screen.visible_text(), tab.screen.visible_text());
