@@ -2,6 +2,7 @@
 //!
 //! A line is the message, the kind, and the encoded frame in hexadecimal. Lines are only ever added: a frame of
 //! a new kind is given a sample below and written by `ROOST_ADD_FIXTURES=1 cargo test -p guest-protocol`.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
