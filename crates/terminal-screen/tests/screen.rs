@@ -157,14 +157,28 @@ fn sizes_are_at_least_what_the_browser_allows() {
 
 #[test]
 fn a_repaint_with_little_room_leaves_out_the_oldest_history() {
-    let size = Size { columns: 80, rows: 24 };
+    let size = Size {
+        columns: 80,
+        rows: 24,
+    };
     let mut screen = Screen::new(size, 1000);
     for number in 0..2000 {
-        let _ = screen.feed(format!("\x1b[3{}mline {number} {}\r\n", number % 8, "x".repeat(number % 100)).as_bytes());
+        let _ = screen.feed(
+            format!(
+                "\x1b[3{}mline {number} {}\r\n",
+                number % 8,
+                "x".repeat(number % 100)
+            )
+            .as_bytes(),
+        );
     }
     let whole = screen.repaint();
     let part = screen.repaint_within(20_000);
-    assert!(whole.bytes.len() > 20_000 && part.bytes.len() <= 20_000, "{}", part.bytes.len());
+    assert!(
+        whole.bytes.len() > 20_000 && part.bytes.len() <= 20_000,
+        "{}",
+        part.bytes.len()
+    );
     assert!(part.bytes.len() > 5_000);
     let mut again = Screen::new(size, 1000);
     let _ = again.feed(&part.bytes);
