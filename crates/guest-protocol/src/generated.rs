@@ -237,7 +237,17 @@ pub struct Failure {
 }
 /// Nested message and enum types in `Failure`.
 pub mod failure {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Kind {
         Unspecified = 0,
@@ -333,7 +343,17 @@ pub struct Data {
 }
 /// Nested message and enum types in `Data`.
 pub mod data {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Channel {
         /// file bytes, terminal, stdin, stdout
@@ -509,7 +529,17 @@ pub struct FileEvent {
 }
 /// Nested message and enum types in `FileEvent`.
 pub mod file_event {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Kind {
         Unspecified = 0,
@@ -673,8 +703,10 @@ pub struct TerminalCreate {
     #[prost(string, repeated, tag = "3")]
     pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(map = "string, string", tag = "4")]
-    pub environment:
-        ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub environment: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(string, tag = "5")]
     pub title: ::prost::alloc::string::String,
     /// of the client's choice; a second create with the same key attaches instead
@@ -781,8 +813,10 @@ pub struct ExecStart {
     #[prost(string, tag = "2")]
     pub working_directory: ::prost::alloc::string::String,
     #[prost(map = "string, string", tag = "3")]
-    pub environment:
-        ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub environment: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     /// only with ROLE_HOST
     #[prost(bool, tag = "4")]
     pub root: bool,
@@ -978,8 +1012,10 @@ pub struct Configure {
     pub git_user_email: ::prost::alloc::string::String,
     /// for terminals and execs
     #[prost(map = "string, string", tag = "6")]
-    pub environment:
-        ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub environment: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     /// PEM, added to the guest's trust store
     #[prost(string, repeated, tag = "7")]
     pub extra_certificates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,

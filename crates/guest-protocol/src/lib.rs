@@ -18,6 +18,7 @@ pub mod codec;
 pub mod link;
 
 #[allow(clippy::all, missing_docs)]
+#[rustfmt::skip] // As prost writes it.
 mod generated;
 
 /// The messages of `proto/guest.proto`.

@@ -90,7 +90,17 @@ pub struct VmStatus {
 }
 /// Nested message and enum types in `VmStatus`.
 pub mod vm_status {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Phase {
         Unspecified = 0,

@@ -11,6 +11,7 @@
 pub mod client;
 
 #[allow(clippy::all, missing_docs)]
+#[rustfmt::skip] // As prost writes it.
 mod generated;
 
 /// The messages of `proto/monitor.proto`.
