@@ -106,7 +106,11 @@ fn stop_at_exit(server: &Server) {
         program.display(),
         folder.display()
     );
-    Command::new("setsid")
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it outlives the test that starts it"
+    )]
+    let _watcher = Command::new("setsid")
         .args(["sh", "-c", &script])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -87,7 +87,7 @@ async fn users_links_sessions_and_tokens() {
             Some(ada.clone())
         );
         assert_eq!(store.user(&UserId::new("nobody")).await.unwrap(), None);
-        assert_eq!(store.users().await.unwrap(), [ada.clone()]);
+        assert_eq!(store.users().await.unwrap(), std::slice::from_ref(&ada));
 
         store
             .add_session("s1", "hash1", &ada.id, 10, 100)
@@ -291,7 +291,7 @@ async fn a_workspace_changes_by_compare_and_set() {
         assert_eq!(store.find_workspace("w1").await.unwrap(), Some(row.clone()));
         assert_eq!(
             store.workspaces_under_way().await.unwrap(),
-            [row.id.clone()]
+            std::slice::from_ref(&row.id)
         );
 
         let changed = WorkspaceRow {
