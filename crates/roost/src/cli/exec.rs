@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use guest_protocol::client::ExecEvent;
-use guest_protocol::frames::{ExecExited, ExecStart, StreamClass};
+use guest_protocol::frames::{ExecStart, StreamClass};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -83,16 +83,12 @@ impl Exec {
             }
         };
         input.abort();
-        Ok(code(&exited))
+        Ok(code(exited.code, exited.signaled))
     }
 }
 
 /// As a shell reports it: 128 and the signal's number for a program that a signal ended.
-pub fn code(exited: &ExecExited) -> ExitCode {
-    let code = if exited.signaled {
-        128 + exited.code
-    } else {
-        exited.code
-    };
+pub fn code(code: i32, signaled: bool) -> ExitCode {
+    let code = if signaled { 128 + code } else { code };
     ExitCode::from(u8::try_from(code).unwrap_or(255))
 }

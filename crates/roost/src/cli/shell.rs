@@ -9,7 +9,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Api, guest};
+use super::{Api, exec, guest};
 
 #[derive(Debug, Args)]
 pub struct Shell {
@@ -77,12 +77,7 @@ impl Shell {
         input.abort();
         drop(raw);
         let exited = exited?;
-        let code = if exited.signaled {
-            128 + exited.code
-        } else {
-            exited.code
-        };
-        Ok(ExitCode::from(u8::try_from(code).unwrap_or(255)))
+        Ok(exec::code(exited.code, exited.signaled))
     }
 }
 
