@@ -86,18 +86,18 @@ impl Up {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::{Command, FromArgMatches};
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        up: Up,
+    /// What the line says, whatever the environment of the test says.
+    fn parse(arguments: &[&str]) -> Result<Up, clap::Error> {
+        let matches = Up::augment_args(Command::new("up"))
+            .mut_args(|argument| argument.env(None::<&str>))
+            .try_get_matches_from([&["up"], arguments].concat())?;
+        Up::from_arg_matches(&matches)
     }
 
     fn config(arguments: &[&str], file: Config) -> Config {
-        Line::parse_from([&["up"], arguments].concat())
-            .up
-            .into_config(file)
+        parse(arguments).expect("a line").into_config(file)
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
             (Some(2), "b.example")
         );
         assert_eq!(changed.tls, Tls::Local {});
-        let cut = Line::try_parse_from(["up", "--tls-cert", "/c"]);
+        let cut = parse(&["--tls-cert", "/c"]);
         assert!(cut.is_err(), "a certificate without its key was taken");
     }
 }
