@@ -6,7 +6,7 @@ use roost_tests::{Options, Server};
 
 async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
     let server = Server::start(options).await?;
-    let before = Traces::look(server.data());
+    let mut traces = Traces::of(server.data());
     for number in 0..count {
         let name = format!("cycle-{number}");
         let made = server
@@ -22,6 +22,14 @@ async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
             "{made:#?}\n{}",
             server.log()
         );
+        traces.learn()?;
+        if number == 0 {
+            let found = traces.found().await?;
+            for kind in ["process: ", "file: workspaces/", "file: run/", "rows: "] {
+                let seen = found.iter().any(|trace| trace.starts_with(kind));
+                assert!(seen, "a running workspace has no {kind:?}: {found:#?}");
+            }
+        }
         let stopped = server.api().stop(&name).await?;
         assert_eq!(stopped.state, WorkspaceState::Stopped, "{stopped:#?}");
         let started = server.api().start(&name).await?;
@@ -29,8 +37,7 @@ async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
         server.api().delete(&name).await?;
     }
     assert!(server.api().workspaces().await?.is_empty());
-    let left = Traces::look(server.data()).since(&before);
-    assert!(left.is_empty(), "left behind: {left:#?}");
+    traces.gone(10).await?;
     server.close().await
 }
 

@@ -12,7 +12,7 @@ use roost_tests::{Options, Server};
 async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted()
 -> anyhow::Result<()> {
     let server = Server::start(Options::default()).await?;
-    let before = Traces::look(server.data());
+    let mut traces = Traces::of(server.data());
     let api = server.api();
     let made = api
         .create(&CreateWorkspace {
@@ -27,6 +27,7 @@ async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted
         server.log()
     );
     assert!(made.ready);
+    traces.learn()?;
 
     let guest = session(api, "job", StreamClass::Interactive).await?;
     let output = shell(
@@ -77,7 +78,6 @@ async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted
     );
 
     api.delete("job").await?;
-    let left = Traces::look(server.data()).since(&before);
-    assert!(left.is_empty(), "left behind: {left:#?}");
+    traces.gone(10).await?;
     server.close().await
 }
