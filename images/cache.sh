@@ -57,5 +57,7 @@ cached() {
     sync -f "$work"
     mv -T "$work" "$target"
   fi
+  # When it was used last: by this ./dev tells what can go.
+  touch "$target"
   printf '%s\n' "$target"
 }
