@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A real Git server for tests: git's own http-backend behind a small HTTP server.
 
-Usage: git_server.py FOLDER [--listen HOST] [--token TOKEN]
+Usage: git_server.py FOLDER [--listen HOST] [--token TOKEN] [--certificate FILE], with key and certificate for HTTPS
 
 Repositories FOLDER/public/*.git can be read and written by anybody, FOLDER/private/*.git only with TOKEN as the
 password of Basic authentication. Prints one line, the port, when it is ready. Every request is appended to
@@ -11,6 +11,7 @@ FOLDER/requests.log with what it authenticated by, so that a test can look.
 import argparse
 import base64
 import os
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,12 +98,18 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--listen", default="127.0.0.1")
     parser.add_argument("--token", default=None)
+    parser.add_argument("--certificate", default=None)
     arguments = parser.parse_args()
     server = ThreadingHTTPServer((arguments.listen, 0), Handler)
     server.daemon_threads = True
     server.folder = os.path.abspath(arguments.folder)
     server.token = arguments.token
     server.lock = threading.Lock()
+    if arguments.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(arguments.certificate)
+        # The handshake belongs to the thread that serves the connection.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     print(server.server_address[1], flush=True)
     server.serve_forever()
 

@@ -3,108 +3,17 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::Output;
 use std::sync::Arc;
 
 use host_agent::config::Proxy;
-use host_agent::git::policy::Allowed;
 use host_agent::git::probe::{Probed, probe};
-use host_agent::git::relay::{RefusalKind, Relay, RelayDoor};
+use host_agent::git::relay::RefusalKind;
 use host_agent::git::remote;
-use host_agent::git::upstream::Upstream;
 use model::WorkspaceId;
+use support::relay::{World, stderr};
 use support::{GitServer, Profile, TOKEN};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-
-struct World {
-    folder: tempfile::TempDir,
-    relay: Arc<Relay>,
-    door: RelayDoor,
-    profile: Arc<Profile>,
-    /// What the agent's port is in a guest.
-    port: u16,
-}
-
-impl World {
-    async fn new(profile: Arc<Profile>, allow: &[String], proxy: Proxy) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let allowed = Allowed::parse(allow).unwrap();
-        let upstream = Upstream::new(allowed, proxy, Vec::new());
-        let relay = Arc::new(Relay {
-            upstream,
-            credentials: profile.clone(),
-        });
-        let socket = folder.path().join("relay.sock");
-        let door = RelayDoor::open(relay.clone(), WorkspaceId::new("w"), &socket).unwrap();
-        let port = carry_to(socket).await;
-        Self {
-            folder,
-            relay,
-            door,
-            profile,
-            port,
-        }
-    }
-
-    async fn for_server(server: &GitServer, profile: Arc<Profile>) -> Self {
-        Self::new(
-            profile,
-            &[format!("127.0.0.1:{}", server.port)],
-            Proxy::default(),
-        )
-        .await
-    }
-
-    /// The URL that git in a guest makes of `http://…` by its configuration.
-    fn url(&self, url: &str) -> String {
-        format!(
-            "http://127.0.0.1:{}/{}",
-            self.port,
-            url.replacen("://", "/", 1)
-        )
-    }
-
-    async fn git(&self, arguments: &[&str]) -> Output {
-        let folder = self.folder.path().to_owned();
-        let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
-        let run = move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            support::git_output(&folder, &arguments)
-        };
-        tokio::task::spawn_blocking(run).await.unwrap()
-    }
-
-    async fn git_ok(&self, arguments: &[&str]) {
-        let output = self.git(arguments).await;
-        assert!(output.status.success(), "{}", stderr(&output));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Plays agent and monitor: what connects to the port comes out at the socket.
-async fn carry_to(socket: PathBuf) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let socket = socket.clone();
-            tokio::spawn(async move {
-                let mut to = UnixStream::connect(socket).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
-            });
-        }
-    });
-    port
-}
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn a_public_repository_is_cloned_without_credentials() {

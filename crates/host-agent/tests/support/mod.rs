@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test target uses its part")]
 
 pub mod network;
+pub mod relay;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -293,6 +294,11 @@ pub const TOKEN: &str = "secret-token-1234";
 
 impl GitServer {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// `further`: arguments of the server's program.
+    pub fn start_with(further: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -302,6 +308,7 @@ impl GitServer {
             .arg(program)
             .arg(folder.path())
             .args(["--listen", "127.0.0.1", "--token", TOKEN])
+            .args(further)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
