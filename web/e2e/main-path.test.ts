@@ -56,11 +56,21 @@ test('a repository becomes a workspace, and the timeline shows how', async () =>
   await page.goto(`${server.origin}/new?repo=${encodeURIComponent(`${git.origin}/public/hello.git`)}&branch=main`)
   await page.getByRole('button', { name: 'Create workspace' }).click()
   await page.getByRole('heading', { name: 'hello' }).waitFor()
-  await page.getByText('Boot Linux').waitFor()
+  await page
+    .getByRole('listitem')
+    .filter({ hasText: /Boot Linux.*running/ })
+    .waitFor({ timeout: 60_000 })
   await picture(page, 'workspace-starting')
+  await page.getByRole('link', { name: 'Workspaces' }).click()
+  await page.getByText('Starting', { exact: true }).waitFor()
+  await picture(page, 'dashboard-starting')
+  await page.getByRole('link', { name: 'hello' }).click()
   await page.getByText('Running', { exact: true }).waitFor({ timeout: 120_000 })
   await page.getByText('Ready after').waitFor()
   await picture(page, 'workspace-running')
+  await page.getByRole('link', { name: 'Workspaces' }).click()
+  await page.getByText('Running', { exact: true }).waitFor()
+  await picture(page, 'dashboard-running')
 })
 
 test('VS Code opens, edits, saves, and the shell sees it', async () => {
@@ -73,6 +83,10 @@ test('VS Code opens, edits, saves, and the shell sees it', async () => {
   await runInTerminal(page, 'cat main.py')
   await until('the shell shows the edit', 30, async () => (await terminalText(page)).includes('typed in the browser'))
   await picture(page, 'workbench-light', false)
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await page.locator('.monaco-workbench.vs-dark').waitFor({ timeout: 30_000 })
+  await picture(page, 'workbench-dark', false)
+  await page.emulateMedia({ colorScheme: 'light' })
 })
 
 test('a web server in the workspace is seen through its port', async () => {
