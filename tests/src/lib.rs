@@ -5,11 +5,13 @@
 //!
 //! - [`server`]: a server on a data folder and a port of its own.
 //! - [`api`]: the control plane's API, as a program uses it.
+//! - [`cli`]: the command line.
 //! - [`guest`]: sessions with guests.
 //! - [`traces`]: what must not be left behind.
 //! - [`until`]: waiting for a condition, never for a time.
 
 pub mod api;
+pub mod cli;
 pub mod guest;
 pub mod server;
 pub mod traces;

@@ -20,6 +20,10 @@ pub struct Options {
     pub process: bool,
     /// Further arguments of `roost up`.
     pub arguments: Vec<String>,
+    /// Variables of the server, beside this process's own.
+    pub environment: Vec<(&'static str, PathBuf)>,
+    /// What runs as the agent of the process driver; absent: the real one.
+    pub agent: Option<PathBuf>,
 }
 
 /// What `roost up --json` prints when it is ready.
@@ -159,8 +163,11 @@ async fn spawn(
         .args(["--json", "up", "--port", &port.to_string(), "--data"])
         .arg(data);
     if options.process {
-        let agent =
-            std::env::var_os("ROOST_AGENT").context("ROOST_AGENT is not set: run `./dev test`")?;
+        let agent = match &options.agent {
+            Some(agent) => agent.into(),
+            None => std::env::var_os("ROOST_AGENT")
+                .context("ROOST_AGENT is not set: run `./dev test`")?,
+        };
         command
             .arg("--process-agent")
             .arg(agent)
@@ -168,6 +175,7 @@ async fn spawn(
     }
     let mut child = command
         .args(&options.arguments)
+        .envs(options.environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log.try_clone()?)

@@ -1,5 +1,5 @@
-//! House rules that no linter knows: paths that the documents name exist, and every source file says what
-//! it is in its first line.
+//! House rules that no linter knows: paths and tests that the documents name exist, and every source file says
+//! what it is in its first line.
 
 mod tests {
     use std::path::{Path, PathBuf};
@@ -59,6 +59,55 @@ mod tests {
             missing.is_empty(),
             "documents name paths that do not exist: {missing:#?}"
         );
+    }
+
+    /// Documents whose tables make promises: each row names the tests that hold it to them.
+    const PROMISES: [&str; 2] = ["SECURITY.md", "docs/bad-input.md"];
+
+    /// What is wrong with a test that a document names as `path::name`.
+    fn no_such_test(named: &str) -> Option<String> {
+        let (path, name) = named.split_once("::")?;
+        let Ok(text) = std::fs::read_to_string(root().join(path)) else {
+            return Some(format!("there is no file {path}"));
+        };
+        let is_there = if path.ends_with(".rs") {
+            // An attribute, perhaps some more, and then the function.
+            text.match_indices(&format!("fn {name}(")).any(|(at, _)| {
+                let before = text[..at].trim_end().trim_end_matches("async").trim_end();
+                let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+                attributes.contains("#[test]") || attributes.contains("#[tokio::test")
+            })
+        } else {
+            ["'", "\"", "`"]
+                .iter()
+                .any(|quote| text.contains(&format!("{quote}{name}{quote}")))
+        };
+        (!is_there).then(|| format!("{path} has no test {name:?}"))
+    }
+
+    #[test]
+    fn every_promise_names_a_test_that_exists() {
+        let mut wrong = Vec::new();
+        for document in PROMISES {
+            let text = read(Path::new(document));
+            let is_ruler = |line: &str| line.starts_with("|-") || line.starts_with("| -");
+            let lines: Vec<&str> = text.lines().collect();
+            for (at, line) in lines.iter().enumerate() {
+                let head = lines.get(at + 1).is_some_and(|next| is_ruler(next));
+                let tests: Vec<&str> = line
+                    .split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .filter(|quoted| quoted.contains(".rs::") || quoted.contains(".ts::"))
+                    .collect();
+                if line.starts_with('|') && !is_ruler(line) && !head && tests.is_empty() {
+                    wrong.push(format!("{document}: no test is named in {line:?}"));
+                }
+                let missing = tests.iter().filter_map(|named| no_such_test(named));
+                wrong.extend(missing.map(|what| format!("{document}: {what}")));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
     #[test]

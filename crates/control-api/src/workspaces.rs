@@ -27,6 +27,8 @@ pub struct Workspace {
     pub needs_credentials: Option<String>,
     /// The guest does not answer, though its machine runs.
     pub unresponsive: bool,
+    /// Its machine stands still and goes on by itself; `detail` says why and when.
+    pub paused: bool,
     pub size: Size,
     pub labels: BTreeMap<String, String>,
     pub tags: Vec<String>,

@@ -57,7 +57,11 @@ impl From<Refusal> for Fault {
 impl From<SizeError> for Fault {
     fn from(error: SizeError) -> Self {
         let nearest = error.asked.clamp(error.min, error.max.max(error.min));
-        Problem::new(Kind::SizeOverLimit, sentence(&error))
+        let detail = format!(
+            "{} Choose a size within that; an operator sets the limits in config.toml.",
+            sentence(&error)
+        );
+        Problem::new(Kind::SizeOverLimit, detail)
             .field(&format!("size.{}", error.what))
             .suggestion(nearest.to_string())
             .into()
@@ -92,9 +96,11 @@ impl From<HostError> for Fault {
 
 /// A name that is not valid, with one that is.
 pub fn invalid_name(text: &str, error: NameError) -> Fault {
-    Problem::new(Kind::InvalidName, sentence(&error))
+    let valid = model::WorkspaceName::suggest(text);
+    let detail = format!("{} Such as {}.", sentence(&error), valid.as_str());
+    Problem::new(Kind::InvalidName, detail)
         .field("name")
-        .suggestion(model::WorkspaceName::suggest(text).as_str())
+        .suggestion(valid.as_str())
         .into()
 }
 

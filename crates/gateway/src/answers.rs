@@ -86,7 +86,7 @@ impl Problem {
             StatusCode::CONFLICT,
             "wrong-state",
             "Not possible in this state",
-            format!("The workspace is {state}{why}"),
+            format!("The workspace is {state}{why}. Start it, or wait until it runs."),
         )
     }
 

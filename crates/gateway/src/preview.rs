@@ -216,14 +216,17 @@ fn failed(
             StatusCode::SERVICE_UNAVAILABLE,
             "wrong-state",
             "The workspace is not running",
-            format!("{} is {}. {}", route.name, route.state, route.detail),
+            format!(
+                "{} is {}. {} Start it, then reload.",
+                route.name, route.state, route.detail
+            ),
         ),
         proxy::Failure::Connect(HostError::PortClosed { .. }) => (
             StatusCode::BAD_GATEWAY,
             "port-closed",
             "Nothing listens on this port",
             format!(
-                "No program in {} listens on port {}. Start one.",
+                "No program in {} listens on port {}. Start one, then reload.",
                 route.name, target.port
             ),
         ),

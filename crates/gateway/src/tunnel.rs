@@ -41,7 +41,7 @@ pub async fn open(
                 StatusCode::BAD_GATEWAY,
                 "port-closed",
                 "Nothing listens on this port",
-                format!("{error}."),
+                format!("{error}. Start a program that does."),
             )
             .into_response();
         }

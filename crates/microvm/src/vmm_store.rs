@@ -36,6 +36,10 @@ pub enum PinError {
     #[error("qemu-system-x86_64 is not installed. On Debian: apt-get install qemu-system-x86")]
     Missing,
     #[error(
+        "there is no QEMU at {0}. Correct vm.qemu in config.toml, or leave it out and install the distribution's. On Debian: apt-get install qemu-system-x86"
+    )]
+    NotThere(PathBuf),
+    #[error(
         "QEMU is installed without {0}. On Debian: apt-get install --reinstall qemu-system-x86 qemu-system-data seabios"
     )]
     Incomplete(String),
@@ -81,6 +85,9 @@ pub fn pin(data: &Path) -> Result<PinnedVmm, PinError> {
 
 /// The same for a QEMU of the caller's choice.
 pub fn pin_program(data: &Path, program: &Path) -> Result<PinnedVmm, PinError> {
+    if !program.exists() {
+        return Err(PinError::NotThere(program.into()));
+    }
     let store = data.join("vmm");
     let failed = |source| PinError::Io {
         folder: store.clone(),

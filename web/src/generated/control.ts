@@ -1885,6 +1885,8 @@ export interface components {
             needs_credentials?: string | null;
             /** @description The guest does not answer, though its machine runs. */
             unresponsive: boolean;
+            /** @description Its machine stands still and goes on by itself; `detail` says why and when. */
+            paused: boolean;
             size: components["schemas"]["Size"];
             labels: {
                 [key: string]: string;

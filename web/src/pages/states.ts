@@ -6,6 +6,7 @@ type Tone = 'good' | 'busy' | 'bad' | 'quiet'
 // Label and tone of a workspace's badge.
 export function badge(workspace: Workspace): { label: string; tone: Tone } {
   if (workspace.state === 'running' && workspace.unresponsive) return { label: 'Not answering', tone: 'bad' }
+  if (workspace.paused) return { label: 'Paused', tone: 'bad' }
   if (workspace.state === 'running' && workspace.clone.state === 'failed') return { label: 'Clone failed', tone: 'bad' }
   if (workspace.state === 'running' && workspace.clone.state === 'running') return { label: 'Cloning', tone: 'busy' }
   switch (workspace.state) {

@@ -43,7 +43,10 @@ impl App {
                     self.tell(&row);
                     return Ok(Some(row));
                 }
-                Changed::NameTaken => return Err(name_taken(row.name.as_str())),
+                Changed::NameTaken => {
+                    let free = self.free_name(&row.name).await?;
+                    return Err(name_taken(row.name.as_str(), free.as_str()));
+                }
                 Changed::Conflict => {}
             }
         }
@@ -82,13 +85,15 @@ pub fn advance(
     Ok(effects)
 }
 
-pub fn name_taken(name: &str) -> Fault {
+/// `free`: a name like it that nobody has.
+pub fn name_taken(name: &str, free: &str) -> Fault {
     Problem::new(
         Kind::NameTaken,
         format!(
-            "The name {name:?} belongs to a workspace, or did: names are parts of web addresses and are never used twice. Choose another."
+            "The name {name:?} belongs to a workspace, or did: names are parts of web addresses and are never used twice. Choose another, such as {free}."
         ),
     )
     .field("name")
+    .suggestion(free)
     .into()
 }

@@ -54,6 +54,11 @@ pub fn workspace(row: &WorkspaceRow) -> Workspace {
                 ..
             })
         ) && matches!(row.state, State::Running { .. }),
+        paused: matches!(row.observed, Some(Observed::Paused { .. }))
+            && matches!(
+                row.state,
+                State::Provisioning { .. } | State::Running { .. }
+            ),
         size: row.size,
         labels: row.labels.clone(),
         tags: row.tags.clone(),

@@ -120,9 +120,8 @@ impl App {
                 }
                 Created::NameTaken => {
                     if let Some(name) = asked {
-                        let mut fault = name_taken(name.as_str());
-                        fault.problem.suggestion = Some(self.free_name(&name).await?.into());
-                        return Err(fault);
+                        let free = self.free_name(&name).await?;
+                        return Err(name_taken(name.as_str(), free.as_str()));
                     }
                 }
             }

@@ -10,7 +10,7 @@ use model::WorkspaceId;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::git::relay::{self, Relay, outgoing, refused_text};
+use crate::git::relay::{self, Relay, no_repository, outgoing, refused_text};
 use crate::git::remote;
 use crate::git::upstream::UpstreamError;
 
@@ -102,7 +102,7 @@ async fn ask(
                 return Ok(Probed::Credentials { message });
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                let message = format!("{host} has no repository {}, or hides it", remote.path);
+                let message = no_repository(&remote);
                 return Ok(Probed::NotFound { message });
             }
             _ if status.is_redirection() => match next(&remote, &target, answer.headers()) {

@@ -269,7 +269,7 @@ impl Door {
                 told(StatusCode::FORBIDDEN, &message)
             }
             StatusCode::NOT_FOUND => {
-                let message = format!("{host} has no repository {}, or hides it", remote.path);
+                let message = no_repository(remote);
                 self.note(RefusalKind::NotFound, &message);
                 told(StatusCode::NOT_FOUND, &message)
             }
@@ -304,6 +304,18 @@ impl Door {
 }
 
 /// What a refusal of the server means to the user.
+/// The way out of a repository that is not there.
+pub const CHECK_URL: &str =
+    "Check the URL; if it is private, add a token for it in your Roost profile and clone again";
+
+pub fn no_repository(remote: &GitRemote) -> String {
+    let host = &remote.authority;
+    format!(
+        "{host} has no repository {}, or hides it. {CHECK_URL}",
+        remote.path
+    )
+}
+
 pub fn refused_text(remote: &GitRemote, status: StatusCode, had_credentials: bool) -> String {
     let host = &remote.authority;
     let what = if remote.write { "push to" } else { "read" };

@@ -48,7 +48,7 @@ pub enum UpstreamError {
         port: u16,
         address: IpAddr,
     },
-    #[error("{host} does not answer on port {port}")]
+    #[error("{host} does not answer on port {port}: check the URL, or try again later")]
     Unreachable {
         host: String,
         port: u16,
@@ -64,9 +64,9 @@ pub enum UpstreamError {
         "no secure connection to {host}: {source}. If it has a certificate of your own authority, add that with SSL_CERT_FILE"
     )]
     Tls { host: String, source: io::Error },
-    #[error("{host} broke the connection")]
+    #[error("{host} broke the connection: try again later")]
     Http { host: String, source: hyper::Error },
-    #[error("{host} took longer than {seconds} s to answer")]
+    #[error("{host} took longer than {seconds} s to answer: try again later")]
     Slow { host: String, seconds: u64 },
 }
 

@@ -130,6 +130,10 @@ impl Clone<'_> {
     }
 }
 
+/// The way out of a missing branch.
+const PUSH_BRANCH: &str =
+    "Push the branch and clone again, or create a workspace with one that is there";
+
 fn no_branch(branch: &str, there: &[String]) -> StartFailure {
     let some: Vec<&str> = there.iter().map(String::as_str).take(8).collect();
     let which = match there.len() {
@@ -139,7 +143,7 @@ fn no_branch(branch: &str, there: &[String]) -> StartFailure {
     };
     failure(
         FailureKind::CloneBranch,
-        format!("the repository has no branch {branch}; {which}"),
+        format!("the repository has no branch {branch}; {which}. {PUSH_BRANCH}"),
     )
 }
 
@@ -149,7 +153,7 @@ fn explain(log: &str, refusal: Option<Refusal>, branch: Option<&str>) -> StartFa
         let branch = branch.unwrap_or_default();
         (
             FailureKind::CloneBranch,
-            format!("the repository has no branch {branch}"),
+            format!("the repository has no branch {branch}. {PUSH_BRANCH}"),
         )
     } else if let Some(Refusal { kind, message }) = refusal {
         let kind = match kind {
@@ -164,7 +168,10 @@ fn explain(log: &str, refusal: Option<Refusal>, branch: Option<&str>) -> StartFa
     } else if log.contains("not found") && log.contains("repository") {
         (
             FailureKind::CloneNotFound,
-            "the server has no such repository".to_owned(),
+            format!(
+                "the server has no such repository. {}",
+                crate::git::relay::CHECK_URL
+            ),
         )
     } else if log.contains("No space left on device") {
         let text =

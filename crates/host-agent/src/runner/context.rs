@@ -122,7 +122,9 @@ async fn pin(data: PathBuf, program: Option<PathBuf>) -> Result<PinnedVmm, Start
         .map_err(|error| failure(FailureKind::Internal, error.to_string()))?
         .map_err(|error| {
             let kind = match &error {
-                PinError::Missing | PinError::Incomplete(_) => FailureKind::VmmMissing,
+                PinError::Missing | PinError::NotThere(_) | PinError::Incomplete(_) => {
+                    FailureKind::VmmMissing
+                }
                 PinError::Io { .. } => disk_kind(&error),
             };
             failure(kind, chain(&error))

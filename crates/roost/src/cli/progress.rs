@@ -21,6 +21,7 @@ pub async fn follow_start(api: &Api, id: &str, output: Output) -> anyhow::Result
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}")?);
     bar.enable_steady_tick(Duration::from_millis(100));
     let mut shown = Vec::new();
+    let mut waiting = String::new();
     loop {
         let workspace = api.workspace(id).await?;
         let starts: StartList = api.get(&format!("/workspaces/{id}/starts")).await?;
@@ -30,6 +31,13 @@ pub async fn follow_start(api: &Api, id: &str, output: Output) -> anyhow::Result
             .find(|start| start.epoch == workspace.epoch)
         {
             show(start, &mut shown, &bar);
+        }
+        // What it waits for may need somebody to do something.
+        if workspace.detail != waiting && !workspace.ready {
+            waiting.clone_from(&workspace.detail);
+            if !waiting.is_empty() && workspace.state != WorkspaceState::Failed {
+                bar.suspend(|| output.say(&waiting));
+            }
         }
         if let Some(outcome) = outcome(&workspace) {
             bar.finish_and_clear();
