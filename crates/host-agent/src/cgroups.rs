@@ -54,6 +54,8 @@ impl Cgroups {
             .filter_map(|controller| {
                 let folder = mount.join(controller.name()).join("roost");
                 make(&folder).ok()?;
+                // It may be there from a server that ran as root.
+                rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).ok()?;
                 Some((controller, folder))
             })
             .collect();
