@@ -237,6 +237,20 @@ pub struct RepositoryReport {
     pub error: Option<String>,
 }
 
+/// `GET …/figures`: what a running workspace uses now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Figures {
+    /// Cores busy over the last moments.
+    pub cpu: f64,
+    pub cpus: u32,
+    /// Bytes, without caches.
+    pub memory_used: u64,
+    pub memory_total: u64,
+    /// Bytes of the root file system.
+    pub disk_used: u64,
+    pub disk_total: u64,
+}
+
 /// `GET …/console`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Console {

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod identity;
 pub mod links;
 pub mod lists;
+pub mod machine;
 pub mod present;
 pub mod tokens;
 pub mod waiting;

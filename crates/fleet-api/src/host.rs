@@ -50,6 +50,9 @@ pub trait Host: Send + Sync + 'static {
         workspace: &WorkspaceId,
     ) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>>;
 
+    /// What a running workspace uses now.
+    fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>>;
+
     /// The last `bytes` of the VM's console, of the running or the last start.
     fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>>;
 }
@@ -256,6 +259,20 @@ pub struct RepositoryStatus {
     pub no_remote: bool,
     /// git could not tell.
     pub error: Option<String>,
+}
+
+/// What a machine uses, as its agent sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuestFigures {
+    /// Cores busy over the last moments.
+    pub cpu: f64,
+    pub cpus: u32,
+    /// Bytes, without caches.
+    pub memory_used: u64,
+    pub memory_total: u64,
+    /// Bytes of the root file system.
+    pub disk_used: u64,
+    pub disk_total: u64,
 }
 
 /// Which stream to the guest.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use fleet_api::Later;
 use fleet_api::control::GitCredentials;
 use fleet_api::host::{
-    ByteStream, GuestStream, Host, HostDescription, HostError, HostEvent, Layer, Observed,
-    RepositoryStatus, RunSpec,
+    ByteStream, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent, Layer,
+    Observed, RepositoryStatus, RunSpec,
 };
 use model::WorkspaceId;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
@@ -457,6 +457,11 @@ impl Host for LocalHost {
                 .map(status)
                 .collect())
         })
+    }
+
+    fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {
+        let monitor = self.reachable(workspace);
+        Box::pin(async move { guest::figures(&monitor?.client).await })
     }
 
     fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {

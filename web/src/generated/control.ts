@@ -1396,6 +1396,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `GET …/figures`: what a running workspace uses now. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Figures"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/console": {
         parameters: {
             query?: never;
@@ -2132,6 +2179,30 @@ export interface components {
              * @description Number of the start.
              */
             epoch: number;
+        };
+        /** @description `GET …/figures`: what a running workspace uses now. */
+        Figures: {
+            /**
+             * Format: double
+             * @description Cores busy over the last moments.
+             */
+            cpu: number;
+            /** Format: uint32 */
+            cpus: number;
+            /**
+             * Format: uint64
+             * @description Bytes, without caches.
+             */
+            memory_used: number;
+            /** Format: uint64 */
+            memory_total: number;
+            /**
+             * Format: uint64
+             * @description Bytes of the root file system.
+             */
+            disk_used: number;
+            /** Format: uint64 */
+            disk_total: number;
         };
         ConsoleQuery: {
             /**

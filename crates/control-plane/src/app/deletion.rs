@@ -9,7 +9,7 @@ use model::state::{Event, State};
 
 use super::identity::Caller;
 use super::{App, present};
-use crate::fault::{Fault, Outcome};
+use crate::fault::Outcome;
 use crate::store::workspaces::{Report, WorkspaceRow};
 
 /// A guest that is busy gets so long to say what is in it.
@@ -85,27 +85,6 @@ impl App {
         })
         .await?;
         Ok(Some(report))
-    }
-
-    /// The end of the console of the running or the last start.
-    pub async fn console(
-        &self,
-        caller: &Caller,
-        name_or_id: &str,
-        bytes: Option<u64>,
-    ) -> Outcome<String> {
-        const USUAL: u64 = 64 * 1024;
-        const MOST: u64 = 1024 * 1024;
-        let row = self.own(caller, name_or_id).await?;
-        let Some(host) = &row.host else {
-            return Ok(String::new());
-        };
-        let host = self
-            .hosts
-            .get(host)
-            .ok_or_else(super::workspaces::no_host)?;
-        let bytes = bytes.unwrap_or(USUAL).min(MOST);
-        host.console(&row.id, bytes).await.map_err(Fault::from)
     }
 }
 

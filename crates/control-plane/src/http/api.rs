@@ -137,6 +137,11 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             named("workspaces", "Timeline of a start"),
         )
         .api_route_with(
+            "/workspaces/{workspace}/figures",
+            get(workspaces::figures),
+            named("workspaces", "What a running machine uses"),
+        )
+        .api_route_with(
             "/workspaces/{workspace}/console",
             get(starts::console),
             named("workspaces", "The machine's console"),

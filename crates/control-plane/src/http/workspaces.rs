@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use control_api::workspaces::{
-    CreateWorkspace, DeletePreview, DeleteWorkspace, ListWorkspaces, ProgramTicket,
+    CreateWorkspace, DeletePreview, DeleteWorkspace, Figures, ListWorkspaces, ProgramTicket,
     UpdateWorkspace, Wait, Workspace, WorkspaceList,
 };
 use fleet_api::ticket::Door;
@@ -97,6 +97,14 @@ pub async fn delete_preview(
     InPath(path): InPath<InWorkspace>,
 ) -> Outcome<Json<DeletePreview>> {
     Ok(Json(app.delete_preview(&caller, &path.workspace).await?))
+}
+
+pub async fn figures(
+    State(app): State<Arc<App>>,
+    SignedIn(caller): SignedIn,
+    InPath(path): InPath<InWorkspace>,
+) -> Outcome<Json<Figures>> {
+    Ok(Json(app.figures(&caller, &path.workspace).await?))
 }
 
 pub async fn delete(

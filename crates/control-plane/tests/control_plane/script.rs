@@ -6,8 +6,9 @@ use std::sync::MutexGuard;
 
 use fleet_api::Later;
 use fleet_api::host::{
-    Accelerator, ByteStream, CloneState, FailureKind, GuestStream, Host, HostDescription,
-    HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus, RunSpec, StartFailure,
+    Accelerator, ByteStream, CloneState, FailureKind, GuestFigures, GuestStream, Host,
+    HostDescription, HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus,
+    RunSpec, StartFailure,
 };
 use model::WorkspaceId;
 use tokio::sync::{Notify, broadcast};
@@ -311,6 +312,19 @@ impl Host for Script {
     fn repositories(&self, _: &WorkspaceId) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>> {
         let repositories = self.state().repositories.clone();
         Box::pin(async { Ok(repositories) })
+    }
+
+    fn figures(&self, _: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {
+        Box::pin(async {
+            Ok(GuestFigures {
+                cpu: 0.5,
+                cpus: 2,
+                memory_used: 1 << 29,
+                memory_total: 1 << 30,
+                disk_used: 1 << 31,
+                disk_total: 1 << 34,
+            })
+        })
     }
 
     fn console(&self, _: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {

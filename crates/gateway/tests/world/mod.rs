@@ -368,6 +368,10 @@ impl Host for FakeHost {
         unreachable!("the gateway asks for no repositories")
     }
 
+    fn figures(&self, _workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {
+        unreachable!("the gateway shows no figures")
+    }
+
     fn console(
         &self,
         _workspace: &WorkspaceId,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fleet_api::host::{GuestRole, GuestStream, HostError};
+use fleet_api::host::{GuestFigures, GuestRole, GuestStream, HostError};
 use guest_protocol::client::{Error as GuestError, Session};
 use guest_protocol::codec;
 use guest_protocol::frames::failure::Kind;
@@ -16,6 +16,40 @@ use tokio::time::timeout;
 
 /// How long a guest may take to accept a stream.
 const OPENS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Over how long the CPU's share is measured, in milliseconds.
+const FIGURES_OVER: u32 = 500;
+
+/// What the machine uses; takes a moment, since load is a thing of time.
+pub async fn figures(monitor: &MonitorClient) -> Result<GuestFigures, HostError> {
+    let message = "the workspace did not say what it uses";
+    let ask = async {
+        let session = session(monitor, false).await?;
+        let mut feed = session.watch_metrics(FIGURES_OVER)?;
+        // The first has no time to look back on.
+        feed.next().await?;
+        feed.next().await
+    };
+    let figures = timeout(OPENS_WITHIN, ask)
+        .await
+        .map_err(|_| HostError::Guest {
+            message: message.into(),
+        })?
+        .map_err(|error| HostError::Guest {
+            message: error.to_string(),
+        })?
+        .ok_or_else(|| HostError::Guest {
+            message: message.into(),
+        })?;
+    Ok(GuestFigures {
+        cpu: figures.cpu,
+        cpus: figures.cpus,
+        memory_used: figures.memory_used,
+        memory_total: figures.memory_total,
+        disk_used: figures.disk_used,
+        disk_total: figures.disk_total,
+    })
+}
 
 /// Opens what a gateway asks for.
 pub async fn connect(

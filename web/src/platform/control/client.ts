@@ -2,6 +2,7 @@
 import type {
   CreateWorkspace,
   DeletePreview,
+  Figures,
   GitCredential,
   HostStatus,
   LinkInfo,
@@ -93,6 +94,7 @@ export const control = {
   deletePreview: (id: string) => ask<DeletePreview>('GET', `${at(id)}/delete-preview`),
   remove: (id: string, force: boolean) => ask<void>('DELETE', `${at(id)}?force=${force}`),
   starts: async (id: string) => (await ask<{ starts: Start[] }>('GET', `${at(id)}/starts`)).starts,
+  figures: (id: string) => ask<Figures>('GET', `${at(id)}/figures`),
   console: async (id: string) => (await ask<{ text: string }>('GET', `${at(id)}/console`)).text,
   remote: (url: string) => ask<Remote>('GET', `/remote?url=${encodeURIComponent(url)}`),
 

@@ -8,6 +8,7 @@ export type Action = Schemas['Action']
 // Everything in it has a default.
 export type CreateWorkspace = Partial<Schemas['CreateWorkspace']>
 export type DeletePreview = Schemas['DeletePreview']
+export type Figures = Schemas['Figures']
 export type Start = Schemas['Start']
 export type Step = Schemas['Step']
 export type Me = Schemas['Me']

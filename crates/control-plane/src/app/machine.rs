@@ -1,0 +1,46 @@
+//! What is asked of a workspace's machine itself: its console, and what it uses.
+
+use control_api::workspaces::Figures;
+
+use super::App;
+use super::identity::Caller;
+use crate::fault::{Fault, Outcome};
+
+impl App {
+    /// What a running workspace uses now; takes about half a second.
+    pub async fn figures(&self, caller: &Caller, name_or_id: &str) -> Outcome<Figures> {
+        let row = self.own(caller, name_or_id).await?;
+        let host = row.host.as_deref().and_then(|host| self.hosts.get(host));
+        let host = host.ok_or_else(super::workspaces::no_host)?;
+        let figures = host.figures(&row.id).await.map_err(Fault::from)?;
+        Ok(Figures {
+            cpu: figures.cpu,
+            cpus: figures.cpus,
+            memory_used: figures.memory_used,
+            memory_total: figures.memory_total,
+            disk_used: figures.disk_used,
+            disk_total: figures.disk_total,
+        })
+    }
+
+    /// The end of the console of the running or the last start.
+    pub async fn console(
+        &self,
+        caller: &Caller,
+        name_or_id: &str,
+        bytes: Option<u64>,
+    ) -> Outcome<String> {
+        const USUAL: u64 = 64 * 1024;
+        const MOST: u64 = 1024 * 1024;
+        let row = self.own(caller, name_or_id).await?;
+        let Some(host) = &row.host else {
+            return Ok(String::new());
+        };
+        let host = self
+            .hosts
+            .get(host)
+            .ok_or_else(super::workspaces::no_host)?;
+        let bytes = bytes.unwrap_or(USUAL).min(MOST);
+        host.console(&row.id, bytes).await.map_err(Fault::from)
+    }
+}
