@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod arrows;
+mod bench;
 mod generate;
 #[cfg(test)]
 mod tidy;
@@ -17,10 +18,13 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measures what is promised, on the real thing: `./dev bench` builds that first
+    Bench(bench::Bench),
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Generate { check } => generate::run(check),
+        Command::Bench(bench) => bench::run(&bench),
     }
 }

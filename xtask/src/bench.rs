@@ -1,0 +1,80 @@
+//! `cargo xtask bench NAME`: the numbers that Roost promises, measured on the real thing.
+//!
+//! Each benchmark is a file below `bench/` with one function that gives rows, and a line in [`BENCHES`] and
+//! [`rows`]. `./dev bench NAME` builds what is measured first.
+
+mod bare;
+mod exec;
+mod report;
+mod start;
+mod world;
+
+use anyhow::bail;
+use clap::Args;
+
+use self::report::{Report, Row};
+use self::world::Host;
+
+/// Names and what is measured.
+const BENCHES: &[(&str, &str)] = &[
+    (
+        "start",
+        "API call to first prompt, beside bare QEMU; with a clone",
+    ),
+    ("exec", "API call to first output of python3 -c 'print(1)'"),
+];
+
+#[derive(Args)]
+pub struct Bench {
+    /// Which one; --list names them
+    name: Option<String>,
+    /// Name the benchmarks
+    #[arg(long)]
+    list: bool,
+    /// The report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Samples of each quantity, instead of the benchmark's own number
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+}
+
+async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Row>)> {
+    match name {
+        "start" => start::run(runs.unwrap_or(10)).await,
+        "exec" => exec::run(runs.unwrap_or(100)).await,
+        _ => bail!("no benchmark {name:?}: --list names them"),
+    }
+}
+
+/// Runs one and prints its report; an error when a promise that counts here is not kept.
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    let Some(name) = bench.name.as_ref().filter(|_| !bench.list) else {
+        for (name, text) in BENCHES {
+            println!("{name:<10} {text}");
+        }
+        return Ok(());
+    };
+    let host = Host::look()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let runs = bench.runs.map(|runs| runs as usize);
+    let (accelerator, rows) = runtime.block_on(rows(name, runs))?;
+    let report = Report {
+        benchmark: name.clone(),
+        accelerator,
+        cores: host.cores,
+        load_before: host.load,
+        busy_before: host.busy,
+        idle_before: host.idle(),
+        rows,
+    };
+    if bench.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.table());
+    }
+    if !report.met() {
+        bail!("{name}: a promise is not kept");
+    }
+    Ok(())
+}
