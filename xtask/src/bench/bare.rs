@@ -44,12 +44,8 @@ impl Template {
     pub fn of(vmm: u32) -> anyhow::Result<Self> {
         let words = words(&format!("/proc/{vmm}/cmdline"))?;
         let environment = words_of_environment(vmm)?;
-        let base = words
-            .iter()
-            .find_map(|word| word.strip_suffix(",set=2")?.strip_prefix("fd="))
-            .context("the VMM inherits its base disk")?;
         Ok(Self {
-            base: behind(vmm, base)?,
+            base: base_of(vmm)?,
             modules: resolved(vmm, &environment)?,
             words: words
                 .iter()
@@ -159,11 +155,29 @@ fn words_of_environment(vmm: u32) -> anyhow::Result<String> {
 
 /// The file behind a descriptor of a process.
 fn behind(process: u32, descriptor: &str) -> anyhow::Result<String> {
-    let path = std::fs::read_link(format!("/proc/{process}/fd/{descriptor}"))?;
+    let path = std::fs::read_link(format!("/proc/{process}/fd/{descriptor}"))
+        .with_context(|| format!("looking at descriptor {descriptor} of the VMM"))?;
     path.into_os_string()
         .into_string()
         .ok()
         .context("paths are UTF-8")
+}
+
+/// The base disk that a VMM has open: it closes the number that it inherited, so the file is looked for.
+fn base_of(vmm: u32) -> anyhow::Result<String> {
+    for entry in std::fs::read_dir(format!("/proc/{vmm}/fd"))? {
+        let Ok(path) = std::fs::read_link(entry?.path()) else {
+            continue;
+        };
+        if path.extension().is_some_and(|end| end == "ext4") {
+            return path
+                .into_os_string()
+                .into_string()
+                .ok()
+                .context("paths are UTF-8");
+        }
+    }
+    bail!("the VMM has no base disk open")
 }
 
 /// The word with an inherited descriptor replaced by the file behind it.
