@@ -12,6 +12,14 @@ use serde_json::{Value, json};
 pub const EMAIL: &str = "ada@example.com";
 pub const PASSWORD: &str = "correct horse battery";
 
+/// An empty workspace of the usual size.
+pub fn empty(name: &str) -> CreateWorkspace {
+    CreateWorkspace {
+        name: Some(name.into()),
+        ..CreateWorkspace::default()
+    }
+}
+
 /// A signed-in program.
 #[derive(Clone)]
 pub struct Api {

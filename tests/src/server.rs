@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use control_api::workspaces::{CreateWorkspace, Workspace, WorkspaceState};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -74,6 +75,14 @@ impl Server {
         &self.api
     }
 
+    /// Makes a workspace that must come to run; else the error carries what the server says of it and its log.
+    pub async fn running(&self, request: &CreateWorkspace) -> anyhow::Result<Workspace> {
+        let made = self.api.create(request).await?;
+        let runs = made.state == WorkspaceState::Running && made.ready;
+        ensure!(runs, "{made:#?}\n{}", self.log());
+        Ok(made)
+    }
+
     pub fn data(&self) -> &Path {
         self.folder.path()
     }
@@ -109,13 +118,32 @@ impl Server {
         Ok(())
     }
 
+    /// The monitors of its workspaces.
+    pub fn monitors(&self) -> Vec<u32> {
+        let data = self.folder.path().to_string_lossy();
+        processes(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.contains("vm-monitor") && line.contains(&*data)
+        })
+    }
+
+    /// The VMMs of its workspaces: the monitors' children.
+    pub fn vmms(&self) -> Vec<u32> {
+        let monitors = self.monitors();
+        processes(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+            let parent = parent.and_then(|parent| parent.trim().parse().ok());
+            parent.is_some_and(|parent| monitors.contains(&parent))
+        })
+    }
+
     fn terminate(&self) -> anyhow::Result<()> {
         let Some(id) = self.child.id() else {
             return Ok(());
         };
-        let pid = rustix::process::Pid::from_raw(id as i32).context("a process has an id")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        Ok(())
+        terminate(id)
     }
 }
 
@@ -123,26 +151,27 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.start_kill();
         // Monitors outlive their server: end those that a failed test left. They stop their VMs when told to.
-        for pid in monitors(self.folder.path()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        for id in self.monitors() {
+            let _ = terminate(id);
         }
     }
 }
 
-/// The monitors that run below a data folder.
-fn monitors(data: &Path) -> Vec<rustix::process::Pid> {
+fn terminate(process: u32) -> anyhow::Result<()> {
+    let process = rustix::process::Pid::from_raw(process as i32).context("a process has an id")?;
+    Ok(rustix::process::kill_process(
+        process,
+        rustix::process::Signal::TERM,
+    )?)
+}
+
+fn processes(wanted: impl Fn(u32) -> bool) -> Vec<u32> {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let data = data.to_string_lossy().into_owned();
     processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line);
-            line.contains("vm-monitor") && line.contains(&data)
-        })
-        .filter_map(rustix::process::Pid::from_raw)
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| wanted(*pid))
         .collect()
 }
 

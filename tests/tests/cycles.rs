@@ -1,6 +1,7 @@
 //! Many workspaces come and go, and nothing of them stays.
 
-use control_api::workspaces::{CreateWorkspace, WorkspaceState};
+use control_api::workspaces::WorkspaceState;
+use roost_tests::api::empty;
 use roost_tests::traces::Traces;
 use roost_tests::{Options, Server};
 
@@ -9,19 +10,7 @@ async fn cycles(options: Options, count: usize) -> anyhow::Result<()> {
     let mut traces = Traces::of(server.data());
     for number in 0..count {
         let name = format!("cycle-{number}");
-        let made = server
-            .api()
-            .create(&CreateWorkspace {
-                name: Some(name.clone()),
-                ..Default::default()
-            })
-            .await?;
-        assert_eq!(
-            made.state,
-            WorkspaceState::Running,
-            "{made:#?}\n{}",
-            server.log()
-        );
+        server.running(&empty(&name)).await?;
         traces.learn()?;
         if number == 0 {
             let found = traces.found().await?;

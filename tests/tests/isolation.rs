@@ -1,7 +1,7 @@
 //! What a guest can reach: nothing of the host, of other guests, or of private networks.
 
-use control_api::workspaces::{CreateWorkspace, WorkspaceState};
 use guest_protocol::frames::StreamClass;
+use roost_tests::api::empty;
 use roost_tests::guest::{session, shell};
 use roost_tests::{Options, Server};
 use tokio::net::TcpListener;
@@ -24,19 +24,7 @@ async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_ser
 -> anyhow::Result<()> {
     let server = Server::start(Options::default()).await?;
     for name in ["one", "two"] {
-        let made = server
-            .api()
-            .create(&CreateWorkspace {
-                name: Some(name.into()),
-                ..Default::default()
-            })
-            .await?;
-        assert_eq!(
-            made.state,
-            WorkspaceState::Running,
-            "{made:#?}\n{}",
-            server.log()
-        );
+        server.running(&empty(name)).await?;
     }
     // Something that answers on every address of the host.
     let listener = TcpListener::bind(("0.0.0.0", 0)).await?;

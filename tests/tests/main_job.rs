@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use control_api::workspaces::{CreateWorkspace, WorkspaceState};
+use control_api::workspaces::WorkspaceState;
 use guest_protocol::frames::StreamClass;
+use roost_tests::api::empty;
 use roost_tests::guest::{session, shell};
 use roost_tests::traces::Traces;
 use roost_tests::{Options, Server};
@@ -14,18 +15,7 @@ async fn a_workspace_keeps_its_files_over_a_stop_and_leaves_nothing_when_deleted
     let server = Server::start(Options::default()).await?;
     let mut traces = Traces::of(server.data());
     let api = server.api();
-    let made = api
-        .create(&CreateWorkspace {
-            name: Some("job".into()),
-            ..Default::default()
-        })
-        .await?;
-    assert_eq!(
-        made.state,
-        WorkspaceState::Running,
-        "{made:#?}\n{}",
-        server.log()
-    );
+    let made = server.running(&empty("job")).await?;
     assert!(made.ready);
     traces.learn()?;
 

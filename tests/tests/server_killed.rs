@@ -1,8 +1,9 @@
 //! `kill -9` of the server under a running workspace: the VM goes on, and terminals come back as they were.
 
-use control_api::workspaces::{CreateWorkspace, WorkspaceState};
+use control_api::workspaces::WorkspaceState;
 use guest_protocol::client::{Session, Terminal, TerminalEvent};
 use guest_protocol::frames::{StreamClass, TerminalAttach, TerminalCreate, TerminalSize};
+use roost_tests::api::empty;
 use roost_tests::guest::{session, shell};
 use roost_tests::{Options, Server, until};
 use std::time::{Duration, Instant};
@@ -96,18 +97,7 @@ impl Tab {
 async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyhow::Result<()> {
     let mut server = Server::start(Options::default()).await?;
     let api = server.api().clone();
-    let made = api
-        .create(&CreateWorkspace {
-            name: Some("sturdy".into()),
-            ..Default::default()
-        })
-        .await?;
-    assert_eq!(
-        made.state,
-        WorkspaceState::Running,
-        "{made:#?}\n{}",
-        server.log()
-    );
+    server.running(&empty("sturdy")).await?;
     let guest = session(&api, "sturdy", StreamClass::Interactive).await?;
     shell(&guest, "seq -f 'line %g of a long file' 500 > long.txt").await?;
 

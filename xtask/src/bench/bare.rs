@@ -5,7 +5,7 @@
 //! by the files behind them, its sockets by new ones, its network by one that leads nowhere, and its disk
 //! by an empty layer. So it cannot differ from ours by accident.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -157,10 +157,7 @@ fn words_of_environment(vmm: u32) -> anyhow::Result<String> {
 fn behind(process: u32, descriptor: &str) -> anyhow::Result<String> {
     let path = std::fs::read_link(format!("/proc/{process}/fd/{descriptor}"))
         .with_context(|| format!("looking at descriptor {descriptor} of the VMM"))?;
-    path.into_os_string()
-        .into_string()
-        .ok()
-        .context("paths are UTF-8")
+    text(path)
 }
 
 /// The base disk that a VMM has open: it closes the number that it inherited, so the file is looked for.
@@ -170,14 +167,15 @@ fn base_of(vmm: u32) -> anyhow::Result<String> {
             continue;
         };
         if path.extension().is_some_and(|end| end == "ext4") {
-            return path
-                .into_os_string()
-                .into_string()
-                .ok()
-                .context("paths are UTF-8");
+            return text(path);
         }
     }
     bail!("the VMM has no base disk open")
+}
+
+fn text(path: PathBuf) -> anyhow::Result<String> {
+    let text = path.into_os_string().into_string().ok();
+    text.context("paths are UTF-8")
 }
 
 /// The word with an inherited descriptor replaced by the file behind it.

@@ -4,17 +4,17 @@ use anyhow::Context;
 use control_api::programs::{ExecEvent, ExecRequest};
 use futures::StreamExt;
 use reqwest::Method;
-use roost_tests::api::{Api, answered};
+use roost_tests::api::{Api, answered, empty};
 use roost_tests::{Options, Server};
 
 use super::report::{Bar, Row, Samples};
-use super::world::{accelerator, empty, running, timed};
+use super::world::{accelerator, timed};
 
 const P99_MS: f64 = 2_000.0;
 
 pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
     let server = Server::start(Options::default()).await?;
-    running(&server, &empty("exec")).await?;
+    server.running(&empty("exec")).await?;
     let mut rows = Vec::new();
     // `true` says nothing, so `echo` is the smallest: what Roost costs without the program.
     let echo = samples(server.api(), &["echo", "1"], runs).await?;

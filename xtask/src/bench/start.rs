@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use control_api::workspaces::CreateWorkspace;
 use guest_protocol::frames::StreamClass;
+use roost_tests::api::empty;
 use roost_tests::guest::session;
 use roost_tests::{Options, Server};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use super::bare::Template;
 use super::report::{Bar, Row, Samples};
-use super::world::{accelerator, empty, first_prompt, monitors, running, timed, vmms};
+use super::world::{accelerator, first_prompt, timed};
 use crate::generate::root;
 
 /// What ours may take more than bare QEMU: as a ratio, and in milliseconds.
@@ -31,10 +32,13 @@ pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
     };
     let server = Server::start(options).await?;
     // The first start of a server imports images and tries the accelerator: it is not measured.
-    running(&server, &empty("warm")).await?;
+    server.running(&empty("warm")).await?;
     let accelerator = accelerator(server.api()).await?;
-    let vmm = vmms(&monitors(server.data())?)?;
-    let template = Template::of(*vmm.first().context("a running workspace has a VMM")?)?;
+    let vmm = server
+        .vmms()
+        .pop()
+        .context("a running workspace has a VMM")?;
+    let template = Template::of(vmm)?;
     server.api().delete("warm").await?;
 
     let mut ours = Samples::default();
@@ -94,7 +98,7 @@ pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
 
 /// Returns how long opening the session took until the prompt.
 async fn to_prompt(server: &Server, request: &CreateWorkspace) -> anyhow::Result<f64> {
-    let made = running(server, request).await?;
+    let made = server.running(request).await?;
     let open = async {
         let session = session(server.api(), made.name.as_str(), StreamClass::Interactive).await?;
         first_prompt(&session).await

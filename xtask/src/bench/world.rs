@@ -1,14 +1,11 @@
-//! What the benchmarks share: the machine they run on, workspaces to measure, and their VMMs.
+//! What the benchmarks share: the machine they run on, the clock, and the first prompt.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use control_api::server::HostStatus;
-use control_api::workspaces::{CreateWorkspace, Workspace, WorkspaceState};
 use guest_protocol::client::{Session, Terminal, TerminalEvent};
 use guest_protocol::frames::{TerminalCreate, TerminalSize};
-use roost_tests::Server;
 use roost_tests::api::Api;
 
 /// How long the machine is looked at before a run.
@@ -62,22 +59,6 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Makes a workspace that must run.
-pub async fn running(server: &Server, request: &CreateWorkspace) -> anyhow::Result<Workspace> {
-    let made = server.api().create(request).await?;
-    let runs = made.state == WorkspaceState::Running && made.ready;
-    ensure!(runs, "{made:#?}\n{}", server.log());
-    Ok(made)
-}
-
-/// An empty workspace of the usual size.
-pub fn empty(name: &str) -> CreateWorkspace {
-    CreateWorkspace {
-        name: Some(name.into()),
-        ..CreateWorkspace::default()
-    }
-}
-
 /// `kvm` or `tcg`, as the server says.
 pub async fn accelerator(api: &Api) -> anyhow::Result<String> {
     Ok(api.get::<HostStatus>("/host").await?.accelerator)
@@ -105,33 +86,6 @@ pub async fn first_prompt(session: &Session) -> anyhow::Result<Terminal> {
         }
     }
     Ok(terminal)
-}
-
-/// The monitors of a server's workspaces.
-pub fn monitors(data: &Path) -> anyhow::Result<Vec<u32>> {
-    let data = data.to_string_lossy().into_owned();
-    processes(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        line.contains("vm-monitor") && line.contains(&data)
-    })
-}
-
-/// The VMMs of these monitors: their children.
-pub fn vmms(monitors: &[u32]) -> anyhow::Result<Vec<u32>> {
-    processes(|pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        let parent = parent.and_then(|parent| parent.trim().parse().ok());
-        parent.is_some_and(|parent| monitors.contains(&parent))
-    })
-}
-
-fn processes(wanted: impl Fn(u32) -> bool) -> anyhow::Result<Vec<u32>> {
-    Ok(std::fs::read_dir("/proc")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| wanted(*pid))
-        .collect())
 }
 
 /// Runs the work and says how long it took, in milliseconds.
