@@ -71,6 +71,11 @@ impl Clone<'_> {
     /// the answer of [`Self::look`].
     pub async fn run(&self, looked: Result<(), StartFailure>) -> Result<(), StartFailure> {
         let mut step = self.teller.begin("clone");
+        let looked = match looked {
+            Ok(()) => Ok(()),
+            // What was missing may have been given while the machine booted.
+            Err(_) => Self::look(self.context, self.spec, self.repository).await,
+        };
         let outcome = match looked {
             Ok(()) => self.clone(&mut step).await,
             Err(failure) => Err(failure),
