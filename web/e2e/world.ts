@@ -58,6 +58,9 @@ export async function openWorld({ signedIn }: { signedIn: boolean }): Promise<Wo
     roost: (...words) => roost(words),
     async close() {
       await tab.browser.close()
+      // Machines outlive their server.
+      const left: { name: string }[] = JSON.parse(await roost(['--json', 'ls']))
+      for (const { name } of left) await roost(['rm', '--force', name])
       await server.close()
       git.close()
       rmSync(home, { recursive: true })
