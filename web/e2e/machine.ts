@@ -1,5 +1,8 @@
-// What the host can see of a running machine: its memory, searched byte by byte.
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs'
+// What the host can see of a running machine: its memory and its disk, searched byte by byte.
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 const PIECE = 16 << 20
 
@@ -54,6 +57,25 @@ export function searchMemory({ pid }: Machine, needles: readonly string[]): Foun
     return { start: from as number, length: (to as number) - (from as number) }
   })
   return search(`/proc/${pid}/mem`, ranges, needles)
+}
+
+// All that a stopped machine's disk holds, what it inherits from its base with it.
+export function searchDisk({ layer, base }: Machine, needles: readonly string[]): Found {
+  const folder = mkdtempSync(join(tmpdir(), 'roost-disk-'))
+  try {
+    const image = join(folder, 'disk.raw')
+    const disk = `driver=qcow2,file.driver=file,file.filename=${layer},backing.driver=raw,backing.file.driver=file,backing.file.filename=${base}`
+    execFileSync('qemu-img', ['convert', '--image-opts', '-O', 'raw', disk, image])
+    const map = execFileSync('qemu-img', ['map', '-f', 'raw', '--output=json', image], { maxBuffer: 1 << 28 })
+    const extents: { start: number; length: number; data: boolean }[] = JSON.parse(map.toString())
+    return search(
+      image,
+      extents.filter((extent) => extent.data),
+      needles,
+    )
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 }
 
 function search(path: string, ranges: readonly { start: number; length: number }[], needles: readonly string[]): Found {

@@ -1,7 +1,7 @@
 // The job with a repository that wants a token: asked for in the timeline, added outside, nowhere in the machine.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from './deadline'
-import { machineOf, searchMemory } from './machine'
+import { type Machine, machineOf, searchDisk, searchMemory } from './machine'
 import { picture } from './screenshots'
 import { openEditor, openFile, runInTerminal, save, terminalText } from './workbench'
 import { EMAIL, openWorld, PASSWORD, type World } from './world'
@@ -10,6 +10,7 @@ const USER = 'ada'
 // Planted in the machine, so that each search is seen to find what is there.
 const CANARY = `canary-${crypto.randomUUID()}`
 let world: World
+let machine: Machine
 
 beforeAll(async () => {
   world = await openWorld({ signedIn: false })
@@ -52,7 +53,6 @@ test('the timeline asks for the token, and the clone goes on with it', async () 
   const question = page.getByRole('heading', { name: /asks for credentials/ })
   await question.waitFor({ timeout: 120_000 })
   await picture(page, 'workspace-credentials')
-  await page.getByText('Clone failed', { exact: true }).waitFor({ timeout: 240_000 })
   await page.getByLabel('User name').focus()
   await page.keyboard.type(USER)
   await page.keyboard.press('Tab')
@@ -83,7 +83,7 @@ test('edited, committed and pushed, without any credentials in the machine', asy
 test("the token is nowhere in the machine's memory and environments", async () => {
   await runInTerminal(world.page, `echo ${CANARY} > canary.txt; CANARY=${CANARY} sleep 1000 & sync; echo planted-$?`)
   await until('the canary is planted', 30, async () => (await terminalText(world.page)).includes('planted-0'))
-  const machine = machineOf(world.server.data)
+  machine = machineOf(world.server.data)
   const memory = searchMemory(machine, [CANARY, ...forms()])
   expect([...memory.needles]).toEqual([CANARY])
   // Not less than the machine has.
@@ -93,4 +93,46 @@ test("the token is nowhere in the machine's memory and environments", async () =
   const environments = await world.roost('exec', 'secret', '--', 'sudo', 'sh', '-c', script)
   expect(environments).toContain(`CANARY=${CANARY}`)
   for (const form of forms()) expect(environments).not.toContain(form)
+})
+
+test('the token is nowhere on the disk, and the files are there after a start', async () => {
+  const { page, server } = world
+  await page.goto(`${server.origin}/workspaces/secret`)
+  await page.getByRole('button', { name: 'Stop' }).click()
+  await page.getByText('Stopped', { exact: true }).waitFor({ timeout: 60_000 })
+  const disk = searchDisk(machine, [CANARY, ...forms()])
+  expect([...disk.needles]).toEqual([CANARY])
+  await page.getByRole('button', { name: 'Start' }).click()
+  await page.getByText('Running', { exact: true }).waitFor({ timeout: 120_000 })
+  expect(await world.roost('exec', 'secret', '--', 'cat', '/workspaces/secret/canary.txt')).toBe(`${CANARY}\n`)
+  // Folders in memory and on disk as the machine itself sees them; last, since now the token does enter it.
+  const places = '/home /root /etc /var /tmp /run /workspaces /dev/shm'
+  const look = (text: string) =>
+    world.roost(
+      'exec',
+      'secret',
+      '--',
+      'sudo',
+      'sh',
+      '-c',
+      `grep -rlF '${text}' --devices=skip ${places} 2>/dev/null; true`,
+    )
+  expect(await look(CANARY)).toContain('/workspaces/secret/canary.txt')
+  expect(await look(world.git.token)).toBe('')
+})
+
+test('deleted from the keyboard, it is gone', async () => {
+  const { page, server } = world
+  await page.goto(server.origin)
+  await page.getByRole('button', { name: 'Delete' }).focus()
+  await page.keyboard.press('Enter')
+  const remove = page.getByRole('dialog').getByRole('button', { name: /^Delete/ })
+  await remove.waitFor({ timeout: 60_000 })
+  await picture(page, 'workspace-delete', false)
+  await until('the button is reached with the tab key', 20, async () => {
+    await page.keyboard.press('Tab')
+    return remove.evaluate((button) => button === document.activeElement)
+  })
+  await page.keyboard.press('Enter')
+  await page.getByText('Nothing here yet').waitFor({ timeout: 60_000 })
 })
