@@ -25,6 +25,8 @@ pub struct Options {
     pub environment: Vec<(&'static str, PathBuf)>,
     /// What runs as the agent of the process driver; absent: the real one.
     pub agent: Option<PathBuf>,
+    /// Gives the workspaces a file system of their own of so many MiB. Needs root.
+    pub workspaces_mib: Option<u64>,
 }
 
 /// What `roost up --json` prints when it is ready.
@@ -50,6 +52,9 @@ impl Server {
         // Short: paths of Unix sockets are.
         let folder = tempfile::Builder::new().prefix("rst").tempdir_in("/tmp")?;
         std::fs::write(folder.path().join("config.toml"), &options.config)?;
+        if let Some(mib) = options.workspaces_mib {
+            small_file_system(&folder.path().join("workspaces"), mib)?;
+        }
         let log = folder.path().join("server.log");
         let (child, ready) = spawn(folder.path(), &options, 0, &log).await?;
         let port = ready
@@ -154,6 +159,14 @@ impl Drop for Server {
         for id in self.monitors() {
             let _ = terminate(id);
         }
+        if self.options.workspaces_mib.is_some() {
+            // Lazily: a machine that a failed test left may still be ending.
+            let folder = self.folder.path().join("workspaces");
+            let _ = std::process::Command::new("umount")
+                .arg("--lazy")
+                .arg(folder)
+                .status();
+        }
     }
 }
 
@@ -163,6 +176,17 @@ fn terminate(process: u32) -> anyhow::Result<()> {
         process,
         rustix::process::Signal::TERM,
     )?)
+}
+
+fn small_file_system(folder: &Path, mib: u64) -> anyhow::Result<()> {
+    std::fs::create_dir(folder)?;
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700")])
+        .arg("roost-tests")
+        .arg(folder)
+        .status()?;
+    anyhow::ensure!(mounted.success(), "a file system for the test: {mounted}");
+    Ok(())
 }
 
 fn processes(wanted: impl Fn(u32) -> bool) -> Vec<u32> {
