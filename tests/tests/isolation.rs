@@ -22,7 +22,21 @@ fn host_addresses() -> Vec<String> {
 #[tokio::test]
 async fn a_guest_reaches_neither_the_host_nor_another_guest_nor_the_metadata_service()
 -> anyhow::Result<()> {
-    let server = Server::start(Options::default()).await?;
+    reaches_nothing(Options::default()).await
+}
+
+/// As an ordinary user's server has it, which cannot make networks.
+#[tokio::test]
+async fn a_guest_without_a_network_reaches_as_little() -> anyhow::Result<()> {
+    reaches_nothing(Options {
+        config: "[network]\nmode = \"off\"\n".into(),
+        ..Options::default()
+    })
+    .await
+}
+
+async fn reaches_nothing(options: Options) -> anyhow::Result<()> {
+    let server = Server::start(options).await?;
     for name in ["one", "two"] {
         server.running(&empty(name)).await?;
     }

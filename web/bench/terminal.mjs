@@ -1,8 +1,5 @@
 // How long a key takes until the terminal shows it, in Roost's editor: node bench/terminal.mjs [KEYS]
 // Prints one JSON object: a list of rows with samples in milliseconds.
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { inProfile } from './browser.mjs'
 import { makeRepository } from './repository.mjs'
@@ -14,7 +11,7 @@ const ROWS = '.terminal-wrapper.active .xterm-rows'
 /** Between two keys, as a quick typist's are apart, in milliseconds. */
 const PACE = 90
 
-const repository = makeRepository(join(mkdtempSync(join(tmpdir(), 'roost-bench-')), 'sample'))
+const repository = makeRepository()
 const closing = [repository]
 try {
   const roost = await startRoost(repository.folder)

@@ -1,8 +1,5 @@
 // Roost's editor beside code-server, in turn, on the same machine: node bench/workbench.mjs [ROUNDS]
 // Prints one JSON object: a list of rows, each with ours and the peer's samples in milliseconds.
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { startCodeServer } from './code-server.mjs'
 import { round } from './editor.mjs'
 import { makeRepository } from './repository.mjs'
@@ -11,7 +8,7 @@ import { startRoost } from './roost.mjs'
 const rounds = Number(process.argv[2] ?? 5)
 const KEYS = 64
 
-const repository = makeRepository(join(mkdtempSync(join(tmpdir(), 'roost-bench-')), 'sample'))
+const repository = makeRepository()
 const closing = [repository]
 try {
   const roost = await startRoost(repository.folder)

@@ -17,7 +17,10 @@ const CERTIFICATE_VARIABLES: [&str; 4] = [
     "CURL_CA_BUNDLE",
 ];
 
-/// Larger files are whole trust stores, which every guest has already.
+/// What Debian's trust store is made of; guests have that already.
+const DISTRIBUTED: &str = "/usr/share/ca-certificates/mozilla";
+
+/// More than this of what is left is not somebody's own authorities but a whole trust store of another make.
 const LARGEST_EXTRA: usize = 64 * 1024;
 
 pub fn config(config: &Config, data: &Path) -> anyhow::Result<HostConfig> {
@@ -53,10 +56,55 @@ fn extra_certificates() -> Vec<String> {
         .iter()
         .filter_map(std::env::var_os)
         .collect();
-    let texts = files
+    let distributed = std::fs::read_dir(DISTRIBUTED).into_iter().flatten();
+    let distributed: BTreeSet<_> = distributed
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok())
+        .flat_map(|text| certificates(&text))
+        .collect();
+    let mut extra = BTreeSet::new();
+    for text in files
         .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok());
-    texts
-        .filter(|text| text.len() <= LARGEST_EXTRA && text.contains("BEGIN CERTIFICATE"))
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+    {
+        let own: BTreeSet<_> = certificates(&text)
+            .into_iter()
+            .filter(|certificate| !distributed.contains(certificate))
+            .collect();
+        if own.iter().map(String::len).sum::<usize>() <= LARGEST_EXTRA {
+            extra.extend(own);
+        }
+    }
+    extra.into_iter().collect()
+}
+
+/// Each certificate of a PEM file, in one spelling.
+fn certificates(pem: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split(BEGIN)
+        .skip(1)
+        .filter_map(|part| part.split_once(END))
+        .map(|(body, _)| {
+            let lines: Vec<_> = body.split_whitespace().collect();
+            format!("{BEGIN}\n{}\n{END}\n", lines.join("\n"))
+        })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::certificates;
+
+    #[test]
+    fn certificates_are_found_whatever_is_written_around_them() {
+        let one = "-----BEGIN CERTIFICATE-----\nAAAA\nBB==\n-----END CERTIFICATE-----\n";
+        let crlf = one.replace('\n', "\r\n");
+        let key = "-----BEGIN PRIVATE KEY-----\nKEY\n-----END PRIVATE KEY-----\n";
+        assert_eq!(
+            certificates(&format!("# ours\n{crlf}{key}{one}")),
+            [one, one]
+        );
+        assert!(certificates("-----BEGIN CERTIFICATE-----\ncut").is_empty());
+        assert!(certificates(key).is_empty());
+    }
 }

@@ -99,14 +99,18 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Up(up) => runtime()?.block_on(up.run(arguments.json)),
         Command::Doctor(doctor) => runtime()?.block_on(doctor.run(arguments.json)),
         Command::Users(users) => runtime()?.block_on(users.run(arguments.json)),
-        Command::Client(command) => runtime()?.block_on(cli::run(
-            command,
-            cli::Output {
-                json: arguments.json,
-            },
-        )),
+        Command::Client(command) => client(command, arguments.json),
         Command::Trust(trust) => trust.run(arguments.json),
     }
+}
+
+/// Runs a command of the client. Whatever still reads standard input is left behind, or the program would
+/// wait for one more key after a shell has ended.
+fn client(command: cli::ClientCommand, json: bool) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(cli::run(command, cli::Output { json }));
+    runtime.shutdown_background();
+    result
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,5 +1,6 @@
 //! `roost cp`: files between this machine and a workspace.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -112,7 +113,6 @@ async fn onto(session: &Session, from: &Path, to: &str) -> anyhow::Result<String
 }
 
 fn mode(metadata: &std::fs::Metadata) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
     metadata.permissions().mode() & 0o777
 }
 
@@ -153,6 +153,8 @@ async fn download(session: &Session, from: &str, to: &Path, output: Output) -> a
             bar.inc(bytes.len() as u64);
         }
         file.flush().await?;
+        let permissions = std::fs::Permissions::from_mode(info.mode & 0o777);
+        file.set_permissions(permissions).await?;
         bar.finish_and_clear();
     }
     Ok(())

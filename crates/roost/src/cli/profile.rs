@@ -39,9 +39,13 @@ impl Profile {
             });
         }
         let path = path()?;
-        let text = fs::read_to_string(&path).context(
-            "you are not signed in: run `roost login URL`, or set ROOST_URL and ROOST_TOKEN",
-        )?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => anyhow::bail!(
+                "you are not signed in: run `roost login URL`, or set ROOST_URL and ROOST_TOKEN"
+            ),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        };
         toml::from_str(&text)
             .with_context(|| format!("{} is damaged: run `roost login` again", path.display()))
     }
