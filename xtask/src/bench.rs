@@ -5,8 +5,13 @@
 
 mod bare;
 mod exec;
+mod git;
+mod memory;
 mod report;
 mod start;
+mod terminal;
+mod work;
+mod workbench;
 mod world;
 
 use anyhow::bail;
@@ -22,6 +27,19 @@ const BENCHES: &[(&str, &str)] = &[
         "API call to first prompt, beside bare QEMU; with a clone",
     ),
     ("exec", "API call to first output of python3 -c 'print(1)'"),
+    (
+        "terminal",
+        "echo: idle, beside traffic, in a busy guest; in a browser",
+    ),
+    ("memory", "what a running workspace costs beside its guest"),
+    (
+        "workbench",
+        "opening, typing: in a browser, beside code-server",
+    ),
+    (
+        "work",
+        "clone, npm, pip, C and pytest in the guest, beside the host",
+    ),
 ];
 
 #[derive(Args)]
@@ -43,6 +61,10 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
     match name {
         "start" => start::run(runs.unwrap_or(10)).await,
         "exec" => exec::run(runs.unwrap_or(100)).await,
+        "terminal" => terminal::run(runs.unwrap_or(300)).await,
+        "memory" => memory::run(runs.unwrap_or(3)).await,
+        "workbench" => workbench::run(runs.unwrap_or(5)).await,
+        "work" => work::run(runs.unwrap_or(1)).await,
         _ => bail!("no benchmark {name:?}: --list names them"),
     }
 }

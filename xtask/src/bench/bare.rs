@@ -35,6 +35,8 @@ pub struct Template {
 pub struct Times {
     /// The agent has answered over virtio-serial.
     pub agent: f64,
+    /// The agent is configured.
+    pub configured: f64,
     /// The first byte of a prompt has come.
     pub prompt: f64,
 }
@@ -133,10 +135,15 @@ async fn prompt(folder: &Path, qemu: &mut Child, began: Instant) -> anyhow::Resu
         ..Configure::default()
     };
     host.configure(configure).await?;
+    let configured = milliseconds(began.elapsed());
     let session = Session::open(link.open().await?, class, Role::Editor, "bare").await?;
     first_prompt(&session).await?;
     let prompt = milliseconds(began.elapsed());
-    Ok(Times { agent, prompt })
+    Ok(Times {
+        agent,
+        configured,
+        prompt,
+    })
 }
 
 fn words(path: &str) -> anyhow::Result<Vec<String>> {
