@@ -26,14 +26,14 @@ use crate::workbench::gate;
 /// Listeners at a time, of all workspaces.
 const MOST: usize = 256;
 
-/// The listeners that are open; a restart closes them, and the workbench asks again.
+/// The listeners that are open. A restart closes them, and so does disuse; the workbench asks again.
 #[derive(Debug, Default)]
 pub struct Listeners(Mutex<HashMap<(WorkspaceId, u16), Open>>);
 
 #[derive(Debug)]
 struct Open {
     address: SocketAddr,
-    _serving: AbortOnDropHandle<()>,
+    serving: AbortOnDropHandle<()>,
 }
 
 /// `POST /w/NAME/ports/PORT/listener`: opens one, or finds it, and answers with an address that signs in.
@@ -95,7 +95,7 @@ async fn listen(
     ));
     let open = Open {
         address,
-        _serving: AbortOnDropHandle::new(serving),
+        serving: AbortOnDropHandle::new(serving),
     };
     gateway.listeners.add(workspace, port, open)
 }
@@ -111,12 +111,14 @@ impl Listeners {
     fn find(&self, workspace: &WorkspaceId, port: u16) -> Option<SocketAddr> {
         self.lock()
             .get(&(workspace.clone(), port))
+            .filter(|open| !open.serving.is_finished())
             .map(|open| open.address)
     }
 
     /// Keeps the first when two were opened at once.
     fn add(&self, workspace: &WorkspaceId, port: u16, open: Open) -> Result<SocketAddr, Problem> {
         let mut all = self.lock();
+        all.retain(|_, open| !open.serving.is_finished());
         if all.len() >= MOST && !all.contains_key(&(workspace.clone(), port)) {
             return Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,

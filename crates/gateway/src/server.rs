@@ -85,12 +85,14 @@ pub async fn serve(
     let _ = timeout(GRACE, graceful.shutdown()).await;
 }
 
-/// A listener for one preview; aborted when it is no longer wanted.
+/// A listener for one preview. Ends when nobody has come for long: by default, until every cookie for it is
+/// invalid, so that whoever comes then has to ask for a way in again, and gets a new listener with it.
 pub async fn listen_for_preview(gateway: Arc<Gateway>, listener: TcpListener, target: Target) {
     let never = CancellationToken::new();
+    let unused = gateway.patience.unused_listener;
     let graceful = GracefulShutdown::new();
     let host = target.origin.trim_start_matches("http://").to_owned();
-    while let Some((stream, peer)) = accept(&listener, &never).await {
+    while let Ok(Some((stream, peer))) = timeout(unused, accept(&listener, &never)).await {
         let (gateway, target, host, watcher) = (
             gateway.clone(),
             target.clone(),

@@ -27,6 +27,8 @@ pub struct Patience {
     pub ping: Duration,
     /// Without any sign of the client.
     pub silence: Duration,
+    /// A listener of its own closes when nobody has come for so long.
+    pub unused_listener: Duration,
 }
 
 impl Default for Patience {
@@ -34,6 +36,7 @@ impl Default for Patience {
         Self {
             ping: Duration::from_secs(20),
             silence: Duration::from_secs(60),
+            unused_listener: crate::tickets::COOKIE_LIFE,
         }
     }
 }

@@ -3,11 +3,15 @@
 
 mod world;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
 use fleet_api::ticket::Door;
 use futures::{SinkExt, StreamExt};
+use gateway::Config;
+use gateway::session::Patience;
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -105,6 +109,31 @@ async fn a_listener_of_its_own_serves_a_port_to_its_owner() {
     assert_eq!(host(&second), host(&opened));
     assert_ne!(host(&other), host(&opened));
     assert!(host(&other).starts_with("127."));
+}
+
+#[tokio::test]
+async fn a_listener_that_nobody_uses_closes_and_is_opened_anew() {
+    let patience = Patience {
+        unused_listener: Duration::from_millis(50),
+        ..Patience::default()
+    };
+    let world = World::with(Config {
+        patience,
+        ..Config::default()
+    })
+    .await;
+    let opened = open(&world, "demo", 3000).await;
+    let address = opened["address"].as_str().unwrap();
+    within(async {
+        // Each attempt that succeeds is a use; between two of them there must be time to find it unused.
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    let again = open(&world, "demo", 3000).await;
+    let address = again["address"].as_str().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_ok());
 }
 
 #[tokio::test]

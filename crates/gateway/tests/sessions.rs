@@ -222,6 +222,7 @@ async fn a_client_that_never_reads_is_let_go_and_holds_up_nobody() {
     let patience = Patience {
         ping: Duration::from_millis(200),
         silence: Duration::from_millis(600),
+        ..Patience::default()
     };
     let world = World::with(Config {
         patience,
@@ -255,6 +256,7 @@ async fn pings_keep_a_silent_session_and_a_sign_out_ends_it() {
     let patience = Patience {
         ping: Duration::from_millis(50),
         silence: Duration::from_millis(2_000),
+        ..Patience::default()
     };
     let world = World::with(Config {
         patience,

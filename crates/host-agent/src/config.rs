@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::address::Range;
+use crate::address::{Range, is_private};
 
 /// What a host is to be. [`HostConfig::new`] has the defaults of one machine.
 #[derive(Clone, Debug)]
@@ -132,11 +132,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The usual variables for a guest, as far as it can reach the proxies.
-    pub fn for_guests(&self) -> Vec<(String, String)> {
+    /// The usual variables for a guest, as far as it can reach the proxies. `allow` are the private addresses that
+    /// guests may go to.
+    pub fn for_guests(&self, allow: &[Range]) -> Vec<(String, String)> {
         let mut variables = Vec::new();
         for (name, proxy) in [("HTTP_PROXY", &self.http), ("HTTPS_PROXY", &self.https)] {
-            if let Some(proxy) = proxy.as_ref().filter(|proxy| reachable_by_guests(proxy)) {
+            if let Some(proxy) = proxy.as_ref().filter(|proxy| reached(proxy, allow)) {
                 variables.push((name.to_owned(), proxy.to_string()));
                 variables.push((name.to_lowercase(), proxy.to_string()));
             }
@@ -148,6 +149,12 @@ impl Proxy {
             variables.push(("no_proxy".into(), without.join(",")));
         }
         variables
+    }
+
+    /// The first proxy that guests do not reach.
+    pub fn beyond_guests(&self, allow: &[Range]) -> Option<&Url> {
+        let mut proxies = [&self.http, &self.https].into_iter().flatten();
+        proxies.find(|proxy| !reached(proxy, allow))
     }
 
     /// From the usual variables (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in small letters).
@@ -187,11 +194,14 @@ impl Proxy {
     }
 }
 
-/// Where a guest's proxy is reached from: never the host's own loopback, which guests do not see.
-fn reachable_by_guests(proxy: &Url) -> bool {
+/// Whether guests get through to it: not to the host's own loopback, nor to private addresses unless allowed. Of a
+/// name nothing is known here.
+fn reached(proxy: &Url, allow: &[Range]) -> bool {
     let host = proxy.host_str().unwrap_or_default();
-    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    host != "localhost" && !address.is_some_and(|address| address.is_loopback())
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => !is_private(address) || allow.iter().any(|range| range.contains(address)),
+        Err(_) => host != "localhost",
+    }
 }
 
 /// Does not repeat the value, which may hold a password.
@@ -239,5 +249,29 @@ mod tests {
         assert_eq!(proxy.without, ["localhost", ".internal", "10.0.0.0/8"]);
         let error = Proxy::from_variables(|_| Some("socks5://user:secret@x".into())).unwrap_err();
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_proxy_is_given_to_guests_that_get_through_to_it() {
+        let given = |proxy: &str, allow: &str| {
+            let allow: Vec<Range> = allow
+                .split_whitespace()
+                .map(|range| range.parse().unwrap())
+                .collect();
+            let proxy = Proxy {
+                https: Some(proxy.parse().unwrap()),
+                ..Proxy::default()
+            };
+            let given = !proxy.for_guests(&allow).is_empty();
+            assert_eq!(proxy.beyond_guests(&allow).is_none(), given);
+            given
+        };
+        assert!(given("http://proxy.example:3128", ""));
+        assert!(given("http://198.51.99.7:3128", ""));
+        assert!(!given("http://localhost:3128", "10.0.0.0/8"));
+        assert!(!given("http://127.0.0.1:3128", ""));
+        assert!(!given("http://[::1]:3128", ""));
+        assert!(!given("http://10.1.2.3:3128", "10.1.2.4"));
+        assert!(given("http://10.1.2.3:3128", "10.1.2.3"));
     }
 }

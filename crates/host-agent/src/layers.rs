@@ -28,10 +28,18 @@ pub async fn all(context: &Context) -> Vec<Layer> {
         "fuse",
         Path::new("/dev/fuse"),
         "snapshots will load from plain files",
-        "load the kernel module fuse, or give the container /dev/fuse",
+        fuse_remedy(),
     ));
     layers.push(userfaultfd());
     layers
+}
+
+fn fuse_remedy() -> &'static str {
+    if Path::new("/dev/fuse").exists() {
+        "let this user open it: chmod 666 /dev/fuse, which is what distributions set (a container: its device rules)"
+    } else {
+        "modprobe fuse, or give the container --device /dev/fuse"
+    }
 }
 
 fn on(name: &str, isolation: bool, detail: impl Into<String>) -> Layer {
@@ -220,7 +228,28 @@ async fn network_details(context: &Context) -> Vec<Layer> {
             "name a resolver for guests: network.nameservers = [\"9.9.9.9\"]",
         ),
     };
-    vec![outside, names]
+    let mut layers = vec![outside, names];
+    layers.extend(proxy(context));
+    layers
+}
+
+/// Nothing to say where there is no proxy.
+fn proxy(context: &Context) -> Option<Layer> {
+    const NAME: &str = "proxy";
+    let (proxy, allow) = (&context.config.proxy, &context.config.network.allow);
+    if proxy.http.is_none() && proxy.https.is_none() {
+        return None;
+    }
+    let Some(beyond) = proxy.beyond_guests(allow) else {
+        return Some(on(NAME, false, "guests use the host's proxy"));
+    };
+    let host = beyond.host_str().unwrap_or_default();
+    Some(off(
+        NAME,
+        false,
+        format!("guests do without the proxy at {host}: private addresses are closed to them"),
+        format!("network.allow = [\"{host}\"], if guests may reach every port there"),
+    ))
 }
 
 /// The table of a chain that drops what is forwarded unless something accepts it, in `nft list chains`.

@@ -24,6 +24,8 @@ const BUSY_P99_MS: f64 = 100.0;
 const PACE: Duration = Duration::from_millis(30);
 /// No echo takes longer; else something hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the flood is watched with nothing beside it.
+const ALONE: Duration = Duration::from_secs(5);
 const WORKSPACE: &str = "terminal";
 /// What is downloaded over and over, MiB.
 const DOWNLOAD_MIB: u64 = 100;
@@ -59,6 +61,8 @@ pub async fn run(keys: usize) -> anyhow::Result<(String, Vec<Row>)> {
 
     let bulk = session(api, WORKSPACE, StreamClass::Bulk).await?;
     let flood = Traffic::start(flood(&tab).await?);
+    tokio::time::sleep(ALONE).await;
+    let alone = Samples(vec![flood.rate()?]);
     let download = Traffic::start(download(bulk).await?);
     let traffic = echo.samples(keys).await?;
     let (flood, download) = (flood.stop()?, download.stop()?);
@@ -83,7 +87,8 @@ pub async fn run(keys: usize) -> anyhow::Result<(String, Vec<Row>)> {
             &traffic,
             Bar::P99AtMost(TRAFFIC_P99_MS),
         ),
-        Row::new("  `yes`, as it came", "MiB/s", &flood, Bar::None),
+        Row::new("  `yes` alone, as it came", "MiB/s", &alone, Bar::None),
+        Row::new("  `yes` beside the download", "MiB/s", &flood, Bar::None),
         Row::new("  download, as it came", "MiB/s", &download, Bar::None),
         Row::new(
             "echo, guest without CPU and memory",
@@ -167,13 +172,18 @@ impl Traffic {
         Self { bytes, began, task }
     }
 
-    /// Returns how fast it came, MiB/s.
+    /// MiB/s so far.
+    fn rate(&self) -> anyhow::Result<f64> {
+        let mib = self.bytes.load(Ordering::Relaxed) as f64 / f64::from(1 << 20);
+        ensure!(mib > 0.0, "there was no traffic");
+        Ok(mib / self.began.elapsed().as_secs_f64())
+    }
+
+    /// Ends it and returns how fast it came, MiB/s.
     fn stop(self) -> anyhow::Result<Samples> {
         ensure!(!self.task.is_finished(), "the traffic ended by itself");
         self.task.abort();
-        let mib = self.bytes.load(Ordering::Relaxed) as f64 / f64::from(1 << 20);
-        ensure!(mib > 0.0, "there was no traffic");
-        Ok(Samples(vec![mib / self.began.elapsed().as_secs_f64()]))
+        Ok(Samples(vec![self.rate()?]))
     }
 }
 

@@ -358,7 +358,7 @@ impl Start<'_> {
             .map(|repository| repository.folder.clone());
         let mut environment = spec.environment.clone();
         if network {
-            environment.extend(config.proxy.for_guests());
+            environment.extend(config.proxy.for_guests(&config.network.allow));
         }
         let entropy: Vec<u8> = (0..4)
             .flat_map(|_| guest_protocol::link::random_nonce())
