@@ -3,6 +3,7 @@ import { getService, initialize, LogLevel } from '@codingame/monaco-vscode-api'
 import { URI } from '@codingame/monaco-vscode-api/vscode/vs/base/common/uri'
 import { LifecyclePhase } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle'
 import { ILifecycleService } from '@codingame/monaco-vscode-api/vscode/vs/workbench/services/lifecycle/common/lifecycle.service'
+import { silenceCancellations } from './cancellations'
 import type { Feature, WorkbenchContext } from './context'
 import { configurationDefaults } from './defaults'
 import './languages'
@@ -24,6 +25,7 @@ export async function startWorkbench(
   options: StartOptions,
 ): Promise<void> {
   registerWorkers()
+  silenceCancellations()
   await Promise.all(features.map((feature) => feature.prepare?.(context)))
   performance.mark('roost:services')
   await initialize(serviceOverrides(), options.container, constructionOptions(context, options), {
@@ -64,6 +66,8 @@ function constructionOptions(context: WorkbenchContext, options: StartOptions): 
       editors: [{ uri: URI.file(first), openOnlyIfExists: true }],
       force: options.file !== undefined,
     },
+    // What servers print as their address is the workspace's own.
+    additionalTrustedDomains: ['http://0.0.0.0:*', 'https://0.0.0.0:*', 'http://[::]:*', 'https://[::]:*'],
     // A link to localhost that a program prints means the workspace's localhost.
     resolveExternalUri: async (uri) => {
       const local = /^(localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\])(?::(\d+))?$/.exec(uri.authority)

@@ -1,9 +1,10 @@
-// Files: the explorer's and the editor's source, changes made outside, downloads.
+// Files: the explorer's and the editor's source, changes made outside, pictures, downloads.
 import { getService, ICommandService, ITextFileService } from '@codingame/monaco-vscode-api/services'
 import { registerCustomProvider } from '@codingame/monaco-vscode-files-service-override'
 import type { Feature } from '../../workbench/context'
 import { watcherExcludes } from '../../workbench/defaults'
 import { registerDownload } from './download'
+import { registerImages } from './images'
 import { WorkspaceFileSystem } from './provider'
 
 export function filesFeature(): Feature {
@@ -14,6 +15,7 @@ export function filesFeature(): Feature {
       provider.watchEarly(folder, watcherExcludes)
       // In place of the family's overlay, which would write to the browser's memory what the machine refuses.
       registerCustomProvider('file', provider)
+      registerImages(files, provider.onDidChangeFile)
     },
     startLater: async ({ files }) => {
       registerDownload(files)

@@ -4,6 +4,7 @@ import { StatusbarAlignment } from '@codingame/monaco-vscode-api/vscode/vs/workb
 import type { Feature } from '../../workbench/context'
 import { showConnection } from './connection'
 import { showGauges } from './gauges'
+import { watchRelease } from './release'
 
 export function statusFeature(): Feature {
   return {
@@ -25,6 +26,9 @@ export function statusFeature(): Feature {
       )
       await showConnection(context)
     },
-    startLater: showGauges,
+    startLater: async (context) => {
+      watchRelease(context)
+      await showGauges(context)
+    },
   }
 }

@@ -15,6 +15,7 @@ import type { IProcessDetails } from '@codingame/monaco-vscode-api/vscode/vs/pla
 import type { Session } from '../../platform/session/session'
 import { listTerminals, type Terminals_Terminal } from '../../platform/terminals'
 import { fromLayout, type Layout, toLayout } from './layout'
+import { Names } from './names'
 import { type Origin, WorkspaceTerminal } from './process'
 
 const SHELL = '/bin/bash'
@@ -34,6 +35,7 @@ export class WorkspaceTerminals implements ITerminalBackend {
   /** The names of running terminals that VS Code knows by a number. */
   readonly #listed = new Map<number, string>()
   #nextId = 1
+  readonly #names: Names
 
   constructor(
     private readonly session: Session,
@@ -42,6 +44,7 @@ export class WorkspaceTerminals implements ITerminalBackend {
     this.whenReady = new Promise((resolve) => {
       this.#markReady = resolve
     })
+    this.#names = new Names(`roost.terminal-names.${workspace.id}`)
   }
 
   setReady(): void {
@@ -90,6 +93,7 @@ export class WorkspaceTerminals implements ITerminalBackend {
 
   async getTerminalLayoutInfo(): Promise<ITerminalsLayoutInfo | undefined> {
     const running = await listTerminals(this.session)
+    this.#names.keep(running.map(({ terminal }) => terminal))
     const own = this.#stored(sessionStorage)
     // Another tab's arrangement is only a proposal, for terminals that no tab shows any more.
     const unattended = running.filter(({ attached, key }) => attached === 0 && key.startsWith(KEY_PREFIX))
@@ -102,8 +106,7 @@ export class WorkspaceTerminals implements ITerminalBackend {
   async setTerminalLayoutInfo(info?: ITerminalsLayoutInfoById): Promise<void> {
     // VS Code forgets the layout when a window closes; here the terminals run on.
     if (!info) return
-    const nameOf = (id: number) => this.#shown.get(id)?.terminal || this.#listed.get(id)
-    const text = JSON.stringify(toLayout(info, nameOf))
+    const text = JSON.stringify(toLayout(info, (id) => this.#nameOf(id)))
     sessionStorage.setItem(this.#storageKey, text)
     localStorage.setItem(this.#storageKey, text)
   }
@@ -139,8 +142,14 @@ export class WorkspaceTerminals implements ITerminalBackend {
   async requestDetachInstance(): Promise<undefined> {}
   async acceptDetachInstanceReply(): Promise<void> {}
   async persistTerminalState(): Promise<void> {}
+
+  async updateTitle(id: number, title: string, source: TitleEventSource): Promise<void> {
+    // What the running program is called is the terminal's own; what a person calls it is kept here.
+    const terminal = this.#nameOf(id)
+    if (terminal) this.#names.set(terminal, source === TitleEventSource.Api ? title : undefined)
+  }
+
   async reduceConnectionGraceTime(): Promise<void> {}
-  async updateTitle(): Promise<void> {}
   async updateIcon(): Promise<void> {}
   async setNextCommandId(): Promise<void> {}
   async installAutoReply(): Promise<void> {}
@@ -149,6 +158,10 @@ export class WorkspaceTerminals implements ITerminalBackend {
 
   get #storageKey(): string {
     return `roost.terminals.${this.workspace.id}`
+  }
+
+  #nameOf(id: number): string | undefined {
+    return this.#shown.get(id)?.terminal || this.#listed.get(id)
   }
 
   #stored(storage: Storage): Layout | undefined {
@@ -168,11 +181,12 @@ export class WorkspaceTerminals implements ITerminalBackend {
     const known = [...this.#listed].find(([, name]) => name === terminal.terminal)?.[0]
     const id = known ?? this.#nextId++
     this.#listed.set(id, terminal.terminal)
+    const given = this.#names.get(terminal.terminal)
     return {
       id,
       pid: terminal.process,
-      title: terminal.foreground || terminal.title,
-      titleSource: TitleEventSource.Process,
+      title: given ?? (terminal.foreground || terminal.title),
+      titleSource: given === undefined ? TitleEventSource.Process : TitleEventSource.Api,
       cwd: terminal.workingDirectory,
       workspaceId: this.workspace.id,
       workspaceName: this.workspace.name,

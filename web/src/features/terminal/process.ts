@@ -72,6 +72,8 @@ export class WorkspaceTerminal implements ITerminalChildProcess {
         if (this.#announced) return
         this.#announced = true
         this.#ready.fire({ pid: process, cwd: this.#directory, windowsPty: undefined })
+        // VS Code labels a terminal that it attached to at the first change after it is ready.
+        setTimeout(() => this.#property.fire({ type: ProcessPropertyType.Cwd, value: this.#directory }))
       },
       onExit: ({ code, signaled }) => this.#over(signaled ? 128 + code : code),
       onGone: (error) => this.#gone(error),

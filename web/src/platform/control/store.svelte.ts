@@ -1,5 +1,6 @@
 // What the dashboard shows: workspaces and the steps of their starts, kept current by events.
-import { control } from './client'
+import { isOutdated } from '../release'
+import { ControlError, control } from './client'
 import type { ControlEvent, Me, Start, Step, Workspace } from './contract'
 import { follow } from './events'
 
@@ -8,6 +9,8 @@ export const state = $state({
   workspaces: [] as Workspace[],
   loaded: false,
   connected: true,
+  // The server was upgraded since this page was loaded.
+  outdated: false,
   now: Date.now(),
   starts: {} as Record<string, Start[]>,
 })
@@ -17,8 +20,13 @@ let stop: (() => void) | undefined
 // Begins to follow; called when somebody is signed in.
 export function begin() {
   if (stop) return
-  const unfollow = follow(apply, (connected) => {
-    state.connected = connected
+  const unfollow = follow({
+    onEvent: apply,
+    onConnected: (connected) => {
+      if (connected && !state.connected) void lookForRelease()
+      state.connected = connected
+    },
+    onRefused: () => void leaveIfSignedOut(),
   })
   const clock = setInterval(() => {
     state.now = Date.now()
@@ -42,6 +50,19 @@ export function end() {
 // Who is signed in, or null.
 export async function loadMe() {
   session.me = await control.me().catch(() => null)
+}
+
+async function lookForRelease() {
+  state.outdated = await isOutdated()
+}
+
+// Signed out in another tab, or by an administrator.
+async function leaveIfSignedOut() {
+  try {
+    await control.me()
+  } catch (error) {
+    if (error instanceof ControlError && error.problem.status === 401) end()
+  }
 }
 
 export async function loadStarts(id: string) {
