@@ -10,7 +10,7 @@ export interface Tab {
   context: BrowserContext
   // Origins that pages have asked, whatever came of it.
   origins: Set<string>
-  // Errors that pages threw or logged.
+  // What went wrong in pages: thrown, logged as an error, refused, or never answered.
   errors: string[]
 }
 
@@ -30,6 +30,19 @@ export async function openBrowser(dark = false): Promise<Tab> {
     const { protocol, host } = new URL(request.url())
     if (/^(https?|wss?):$/.test(protocol)) origins.add(host)
   })
-  context.on('weberror', (error) => errors.push(String(error.error())))
+  context.on('weberror', (error) => errors.push(`thrown: ${error.error()}`))
+  context.on('console', (message) => {
+    // What the browser itself says about an answer is told by the answer.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load'))
+      errors.push(`logged: ${message.text()}`)
+  })
+  context.on('response', (response) => {
+    if (response.status() >= 400) errors.push(`${response.status()} ${new URL(response.url()).pathname}`)
+  })
+  context.on('requestfailed', (request) => {
+    // A page that is left breaks off what it was waiting for.
+    const cause = request.failure()?.errorText ?? ''
+    if (cause !== 'net::ERR_ABORTED') errors.push(`${cause} ${request.url()}`)
+  })
   return { browser, context, origins, errors }
 }

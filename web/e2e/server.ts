@@ -13,12 +13,15 @@ export interface Server {
   log(): string
   // Ends it without warning, as a crash would.
   kill(): Promise<void>
-  // Starts it again on the same data folder and port.
-  again(): Promise<void>
+  // Starts it again on the same data folder and port, with another front end if a folder is given.
+  again(web?: string): Promise<void>
   close(): Promise<void>
 }
 
-export async function startServer(gitAllow: string[]): Promise<Server> {
+// With the process driver a workspace is a folder and plain processes, there in no time; its shells are root's.
+export type Driver = 'vm' | 'process'
+
+export async function startServer(gitAllow: string[], driver: Driver = 'vm'): Promise<Server> {
   const program = process.env.ROOST_BIN
   if (!program) throw new Error('ROOST_BIN is not set: run ./dev test')
   const data = mkdtempSync(join(tmpdir(), 'rst-'))
@@ -26,10 +29,14 @@ export async function startServer(gitAllow: string[]): Promise<Server> {
   let text = ''
   let child: ChildProcess | undefined
   let port = '0'
+  const agent = driver === 'process' ? ['--process-agent', process.env.ROOST_AGENT ?? ''] : []
 
-  async function run() {
+  async function run(web = process.env.ROOST_WEB) {
     text = ''
-    child = spawn(program as string, ['up', '--data', data, '--port', port], { stdio: ['ignore', 'pipe', 'pipe'] })
+    child = spawn(program as string, ['up', '--data', data, '--port', port, ...agent], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ROOST_WEB: web, ROOST_ALLOW_PROCESS_DRIVER: driver === 'process' ? '1' : undefined },
+    })
     const add = (piece: Buffer) => {
       text += piece.toString()
     }

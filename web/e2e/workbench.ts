@@ -2,9 +2,10 @@
 import type { Page } from 'playwright-core'
 import { until } from './deadline'
 
-// Waits until the explorer shows files and the connection is there.
+// Waits until all of the editor is there: before that, a file that opens late takes the focus from what was typed into.
 export async function openEditor(page: Page) {
-  await page.locator('.explorer-folders-view .monaco-list-row').first().waitFor({ timeout: 120_000 })
+  const started = () => performance.getEntriesByName('roost:started').length > 0
+  await page.waitForFunction(started, undefined, { timeout: 120_000 })
 }
 
 // Opens a file by its name with quick open.
@@ -17,9 +18,9 @@ export async function openFile(page: Page, name: string) {
     await input.waitFor({ timeout: 5_000 })
     await page.keyboard.type(name)
     const row = page.locator('.quick-input-list .monaco-list-row', { hasText: name }).first()
-    return row.waitFor({ timeout: 5_000 }).then(() => true)
+    // Not with Enter: what is first in the list may have changed when it arrives.
+    return row.click({ timeout: 5_000 }).then(() => true)
   })
-  await page.keyboard.press('Enter')
   await page.locator('.tab.active', { hasText: name }).waitFor({ timeout: 30_000 })
   await page.locator('.editor-instance .view-line').first().waitFor({ timeout: 30_000 })
   await page.locator('.editor-instance .view-lines').first().click()

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Page } from 'playwright-core'
 import { openBrowser, type Tab } from './browser'
+import { until } from './deadline'
 import { type GitServer, startGitServer } from './git-server'
-import { type Server, startServer } from './server'
+import { type Driver, type Server, startServer } from './server'
 
 export const EMAIL = 'ada@example.com'
 export const PASSWORD = 'correct horse battery'
@@ -23,9 +24,9 @@ export interface World {
 }
 
 // Ada has an account; the browser is signed in when `signedIn`.
-export async function openWorld({ signedIn }: { signedIn: boolean }): Promise<World> {
+export async function openWorld({ signedIn, driver }: { signedIn: boolean; driver?: Driver }): Promise<World> {
   const git = await startGitServer()
-  const server = await startServer([git.address])
+  const server = await startServer([git.address], driver)
   const home = mkdtempSync(join(tmpdir(), 'roost-home-'))
   const tab = await openBrowser()
   const page = await tab.context.newPage()
@@ -58,12 +59,16 @@ export async function openWorld({ signedIn }: { signedIn: boolean }): Promise<Wo
     roost: (...words) => roost(words),
     async close() {
       await tab.browser.close()
-      // Machines outlive their server.
-      const left: { name: string }[] = JSON.parse(await roost(['--json', 'ls']))
-      for (const { name } of left) await roost(['rm', '--force', name])
-      await server.close()
-      git.close()
-      rmSync(home, { recursive: true })
+      try {
+        // Machines outlive their server, and are deleted in their own time.
+        const left = async (): Promise<{ name: string }[]> => JSON.parse(await roost(['--json', 'ls']))
+        for (const { name } of await left()) await roost(['rm', '--force', name])
+        await until('the machines are gone', 60, async () => (await left()).length === 0)
+      } finally {
+        await server.close()
+        git.close()
+        rmSync(home, { recursive: true })
+      }
     },
   }
 }

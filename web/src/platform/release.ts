@@ -13,4 +13,4 @@ export async function isOutdated(): Promise<boolean> {
 
 /** `entry` is the script that the open page runs, `page` what the server sends for it now. */
 export const isOtherRelease = (entry: string, page: string): boolean =>
-  page.includes('<script type="module"') && !page.includes(`"${entry}"`)
+  page.includes('<script type="module"') && !page.includes(` src="${entry}"`)
