@@ -8,10 +8,17 @@
 //! | `POST exec/{exec}/signal` with [`SignalRequest`] | 204 |
 //! | `GET files?path=` | the file's bytes; `ETag` is its version |
 //! | `PUT files?path=&mode=&parents=` | [`FileEntry`]; `If-Match` with a version, `If-None-Match: *` for a new one |
+//! | `PUT files?path=&upload=&offset=&more=` | the same, for a file in parts: see below |
 //! | `DELETE files?path=&recursive=` | 204 |
 //! | `GET files/list?path=` | [`FileList`] |
 //! | `GET archive?path=&format=` | the folder as `tar.gz` or `zip` |
 //! | `PUT archive?path=` with a tar stream | 204, unpacked below the path |
+//!
+//! A proxy may limit the size of a request (nginx does at 1 MB unless told otherwise), so a file can be sent in
+//! parts. All have the same `upload`, a name of the caller's choice of letters, digits and `-`; each has the
+//! `offset` of its first byte, and `more=true` unless it is the last, with which the file appears as a whole. The
+//! `size` in the answer is how many bytes are there; a part whose answer got lost is sent again from the same
+//! offset, and 412 says from where to go on. An upload that nobody went on with for a day is forgotten.
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use guest_protocol::frames::{
-    FileCopy, FileList, FileListing, FileMakeDirectory, FileRemove, FileRename, FileStat,
+    FileCopy, FileLink, FileList, FileListing, FileMakeDirectory, FileRemove, FileRename, FileStat,
 };
 
 use crate::machine::Machine;
@@ -16,6 +16,7 @@ mod archives;
 mod change;
 mod copying;
 mod info;
+mod parts;
 mod reading;
 pub mod watch;
 mod writing;
@@ -105,6 +106,15 @@ pub async fn remove(machine: &'static Machine, call: Call, request: FileRemove) 
     machine
         .threads
         .run_slowly(move || change::remove(&path, request.recursive))
+        .await?;
+    call.done().await
+}
+
+pub async fn link(machine: &'static Machine, call: Call, request: FileLink) -> Outcome {
+    let path = checked_path(&request.path)?;
+    machine
+        .threads
+        .run(move || change::link(&path, &request.target, request.overwrite))
         .await?;
     call.done().await
 }

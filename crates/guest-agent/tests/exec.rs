@@ -3,6 +3,8 @@
 
 mod world;
 
+use std::os::unix::fs::PermissionsExt;
+
 use guest_protocol::client::{Error, ExecEvent};
 use guest_protocol::frames::{ExecAttach, ExecExited, ExecStart, Role, failure};
 use world::{World, command, output, shell, soon, until};
@@ -230,9 +232,14 @@ async fn what_cannot_be_started_says_why() {
         working_directory: "/no/such/folder".into(),
         ..shell("true")
     };
+    let nowhere = session.exec_output(nowhere).await.unwrap_err();
+    assert_eq!(nowhere.kind(), Some(failure::Kind::Invalid));
+    assert!(nowhere.to_string().contains("/no/such/folder"), "{nowhere}");
+    std::fs::write(world.path("data"), "no program").unwrap();
+    std::fs::set_permissions(world.path("data"), PermissionsExt::from_mode(0o644)).unwrap();
     assert_eq!(
-        kind(session.exec_output(nowhere).await),
-        Some(failure::Kind::NotFound)
+        kind(session.exec_output(command(&[&world.text("data")])).await),
+        Some(failure::Kind::Permission)
     );
     let root = ExecStart {
         root: true,

@@ -178,6 +178,94 @@ async fn versions_and_flags_are_respected() {
 }
 
 #[tokio::test]
+async fn a_file_in_parts_appears_with_the_last_and_a_part_can_be_sent_again() {
+    let world = World::start().await;
+    let session = world.editor().await;
+    std::fs::write(world.path("file"), "before").unwrap();
+    std::fs::set_permissions(world.path("file"), PermissionsExt::from_mode(0o440)).unwrap();
+    let part = |offset, more| FileWrite {
+        path: world.text("file"),
+        create: true,
+        overwrite: true,
+        upload: "big-1".into(),
+        offset,
+        more,
+        ..FileWrite::default()
+    };
+    let there = || std::fs::read_dir(world.path("")).unwrap().count();
+    let write = async |request, bytes: &[u8]| session.write_file(request, bytes).await;
+    assert_eq!(
+        kind(write(part(3, true), b"no beginning").await),
+        Some(failure::Kind::Conflict)
+    );
+    assert_eq!(write(part(0, true), b"hello, ").await.unwrap().size, 7);
+    assert_eq!(write(part(7, true), b"wrld").await.unwrap().size, 11);
+    // The server said nothing of that one, as far as the client knows.
+    assert_eq!(write(part(7, true), b"world").await.unwrap().size, 12);
+    let gap = write(part(13, false), b"!").await.unwrap_err();
+    assert_eq!(gap.kind(), Some(failure::Kind::Conflict));
+    assert!(gap.to_string().contains("12 bytes so far"), "{gap}");
+    assert_eq!(std::fs::read(world.path("file")).unwrap(), b"before");
+    assert_eq!(there(), 2);
+    let info = write(part(12, false), b"!").await.unwrap();
+    assert_eq!((info.mode, info.size), (0o440, 13));
+    assert_eq!(std::fs::read(world.path("file")).unwrap(), b"hello, world!");
+    assert_eq!(there(), 1);
+
+    // An upload that nobody went on with for a day goes with the next.
+    write(part(0, true), b"left").await.unwrap();
+    let left = std::fs::read_dir(world.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path != &world.path("file"))
+        .unwrap();
+    let day = std::time::Duration::from_secs(24 * 3600 + 60);
+    let file = std::fs::File::options().write(true).open(&left).unwrap();
+    file.set_modified(std::time::SystemTime::now() - day)
+        .unwrap();
+    let other = FileWrite {
+        upload: "big-2".into(),
+        ..part(0, false)
+    };
+    write(other, b"short").await.unwrap();
+    assert_eq!(there(), 1);
+    let climbing = FileWrite {
+        upload: "../x".into(),
+        ..part(0, true)
+    };
+    assert_eq!(
+        kind(write(climbing, b"x").await),
+        Some(failure::Kind::Invalid)
+    );
+}
+
+#[tokio::test]
+async fn links_are_told_and_made() {
+    let world = World::start().await;
+    let session = world.editor().await;
+    session.link(&world.text("link"), "no/where").await.unwrap();
+    let own = session.stat_link(&world.text("link")).await.unwrap();
+    assert_eq!(own.link_target, "no/where");
+    std::fs::write(world.path("file"), "x").unwrap();
+    session.link(&world.text("link"), "file").await.unwrap();
+    let followed = session.stat(&world.text("link")).await.unwrap();
+    assert_eq!(
+        (followed.r#type(), followed.symlink),
+        (FileType::File, true)
+    );
+    assert_eq!(followed.link_target, "file");
+    session
+        .make_directory(&world.text("folder"), false)
+        .await
+        .unwrap();
+    assert_eq!(
+        kind(session.link(&world.text("folder"), "file").await),
+        Some(failure::Kind::IsADirectory)
+    );
+    assert_eq!(std::fs::read_dir(world.path("")).unwrap().count(), 3);
+}
+
+#[tokio::test]
 async fn a_link_stays_and_what_it_leads_to_is_written() {
     let world = World::start().await;
     let session = world.editor().await;

@@ -48,7 +48,7 @@ pub struct ClientFrame {
     pub call: u64,
     #[prost(
         oneof = "client_frame::Body",
-        tags = "2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 31, 40, 41, 42, 43, 44, 50, 51, 52, 53, 60, 61, 62, 63, 80, 81"
+        tags = "2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 40, 41, 42, 43, 44, 50, 51, 52, 53, 60, 61, 62, 63, 80, 81"
     )]
     pub body: ::core::option::Option<client_frame::Body>,
 }
@@ -91,6 +91,8 @@ pub mod client_frame {
         FileArchive(super::FileArchive),
         #[prost(message, tag = "20")]
         FileExtract(super::FileExtract),
+        #[prost(message, tag = "21")]
+        FileLink(super::FileLink),
         #[prost(message, tag = "30")]
         SearchText(super::SearchText),
         #[prost(message, tag = "31")]
@@ -416,6 +418,9 @@ pub struct FileInfo {
     /// by the user
     #[prost(bool, tag = "9")]
     pub writable: bool,
+    /// of a symbolic link: the path that is written in it
+    #[prost(string, tag = "10")]
+    pub link_target: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileStat {
@@ -464,6 +469,15 @@ pub struct FileWrite {
     pub mode: u32,
     #[prost(bool, tag = "6")]
     pub make_parents: bool,
+    /// Not empty: one of several parts of the file, under a name of the client's choice (letters, digits, '-'; at
+    /// most 64). Each goes to `offset`, which is at most the number of bytes there so far; FileWritten.info.size
+    /// is how many are there now. The file appears with the part that has no `more`.
+    #[prost(string, tag = "7")]
+    pub upload: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "8")]
+    pub offset: u64,
+    #[prost(bool, tag = "9")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileWritten {
@@ -599,6 +613,16 @@ pub struct FileArchive {
 pub struct FileExtract {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
+}
+/// Makes a symbolic link at `path`. With `overwrite` it takes the place of a file or a link. Answer: Done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileLink {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub overwrite: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SearchText {

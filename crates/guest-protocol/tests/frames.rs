@@ -47,6 +47,7 @@ kinds!(
     FileWatch,
     FileArchive,
     FileExtract,
+    FileLink,
     SearchText,
     SearchFiles,
     TerminalCreate,
@@ -297,6 +298,8 @@ fn info() -> FileInfo {
         version: text("1f.5"),
         name: text("naïve.txt"),
         writable: true,
+        // Of later than the fixture.
+        ..FileInfo::default()
     }
 }
 
@@ -330,6 +333,8 @@ fn requests() -> Vec<client_frame::Body> {
             if_version: text("v"),
             mode: 0o600,
             make_parents: true,
+            // Of later than the fixture.
+            ..frames::FileWrite::default()
         }),
         Body::FileMakeDirectory(frames::FileMakeDirectory {
             path: path(),
@@ -439,6 +444,11 @@ fn requests() -> Vec<client_frame::Body> {
             network: true,
         }),
         Body::Shutdown(frames::Shutdown { grace_ms: 3000 }),
+        Body::FileLink(frames::FileLink {
+            path: path(),
+            target: text("../target"),
+            overwrite: true,
+        }),
     ]
 }
 

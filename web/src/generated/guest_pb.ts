@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file guest.proto.
  */
 export const file_guest: GenFile = /*@__PURE__*/
-  fileDesc("CgtndWVzdC5wcm90bxIOcm9vc3QuZ3Vlc3QudjEimgEKClN0cmVhbU9wZW4SMAoHc2Vzc2lvbhgBIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlNlc3Npb25TdHJlYW1IABIoCgN0Y3AYAiABKAsyGS5yb29zdC5ndWVzdC52MS5UY3BTdHJlYW1IABIoCgNnaXQYAyABKAsyGS5yb29zdC5ndWVzdC52MS5HaXRTdHJlYW1IAEIGCgRraW5kIl8KDVNlc3Npb25TdHJlYW0SKgoFY2xhc3MYASABKA4yGy5yb29zdC5ndWVzdC52MS5TdHJlYW1DbGFzcxIiCgRyb2xlGAIgASgOMhQucm9vc3QuZ3Vlc3QudjEuUm9sZSIZCglUY3BTdHJlYW0SDAoEcG9ydBgBIAEoDSILCglHaXRTdHJlYW0iOAoMU3RyZWFtT3BlbmVkEigKB2ZhaWx1cmUYASABKAsyFy5yb29zdC5ndWVzdC52MS5GYWlsdXJlIq4NCgtDbGllbnRGcmFtZRIMCgRjYWxsGAEgASgEEiYKBWhlbGxvGAIgASgLMhUucm9vc3QuZ3Vlc3QudjEuSGVsbG9IABIoCgZjYW5jZWwYAyABKAsyFi5yb29zdC5ndWVzdC52MS5DYW5jZWxIABIoCgZjcmVkaXQYBCABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRkYXRhGAUgASgLMhQucm9vc3QuZ3Vlc3QudjEuRGF0YUgAEiQKBHBpbmcYBiABKAsyFC5yb29zdC5ndWVzdC52MS5QaW5nSAASLQoJZmlsZV9zdGF0GAogASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZVN0YXRIABItCglmaWxlX2xpc3QYCyABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlzdEgAEi0KCWZpbGVfcmVhZBgMIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVSZWFkSAASLwoKZmlsZV93cml0ZRgNIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXcml0ZUgAEkAKE2ZpbGVfbWFrZV9kaXJlY3RvcnkYDiABKAsyIS5yb29zdC5ndWVzdC52MS5GaWxlTWFrZURpcmVjdG9yeUgAEjEKC2ZpbGVfcmVuYW1lGA8gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZVJlbmFtZUgAEi0KCWZpbGVfY29weRgQIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVDb3B5SAASMQoLZmlsZV9yZW1vdmUYESABKAsyGi5yb29zdC5ndWVzdC52MS5GaWxlUmVtb3ZlSAASLwoKZmlsZV93YXRjaBgSIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXYXRjaEgAEjMKDGZpbGVfYXJjaGl2ZRgTIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVBcmNoaXZlSAASMwoMZmlsZV9leHRyYWN0GBQgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUV4dHJhY3RIABIxCgtzZWFyY2hfdGV4dBgeIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaFRleHRIABIzCgxzZWFyY2hfZmlsZXMYHyABKAsyGy5yb29zdC5ndWVzdC52MS5TZWFyY2hGaWxlc0gAEjkKD3Rlcm1pbmFsX2NyZWF0ZRgoIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsQ3JlYXRlSAASOQoPdGVybWluYWxfYXR0YWNoGCkgASgLMh4ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxBdHRhY2hIABI5Cg90ZXJtaW5hbF9yZXNpemUYKiABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFJlc2l6ZUgAEjcKDnRlcm1pbmFsX2Nsb3NlGCsgASgLMh0ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxDbG9zZUgAEjUKDXRlcm1pbmFsX2xpc3QYLCABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbExpc3RIABIvCgpleGVjX3N0YXJ0GDIgASgLMhkucm9vc3QuZ3Vlc3QudjEuRXhlY1N0YXJ0SAASMQoLZXhlY19hdHRhY2gYMyABKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjQXR0YWNoSAASMQoLZXhlY19zaWduYWwYNCABKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjU2lnbmFsSAASLQoJZXhlY19saXN0GDUgASgLMhgucm9vc3QuZ3Vlc3QudjEuRXhlY0xpc3RIABIxCgtwb3J0c193YXRjaBg8IAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLlBvcnRzV2F0Y2hIABI1Cg1tZXRyaWNzX3dhdGNoGD0gASgLMhwucm9vc3QuZ3Vlc3QudjEuTWV0cmljc1dhdGNoSAASQQoTcmVwb3NpdG9yaWVzX3N0YXR1cxg+IAEoCzIiLnJvb3N0Lmd1ZXN0LnYxLlJlcG9zaXRvcmllc1N0YXR1c0gAEjcKDmxpc3RfcHJvY2Vzc2VzGD8gASgLMh0ucm9vc3QuZ3Vlc3QudjEuTGlzdFByb2Nlc3Nlc0gAEi4KCWNvbmZpZ3VyZRhQIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkNvbmZpZ3VyZUgAEiwKCHNodXRkb3duGFEgASgLMhgucm9vc3QuZ3Vlc3QudjEuU2h1dGRvd25IAEIGCgRib2R5IqwJCgtTZXJ2ZXJGcmFtZRIMCgRjYWxsGAEgASgEEioKB3dlbGNvbWUYAiABKAsyFy5yb29zdC5ndWVzdC52MS5XZWxjb21lSAASKgoHZmFpbHVyZRgDIAEoCzIXLnJvb3N0Lmd1ZXN0LnYxLkZhaWx1cmVIABIkCgRkb25lGAQgASgLMhQucm9vc3QuZ3Vlc3QudjEuRG9uZUgAEiQKBGRhdGEYBSABKAsyFC5yb29zdC5ndWVzdC52MS5EYXRhSAASKAoGY3JlZGl0GAYgASgLMhYucm9vc3QuZ3Vlc3QudjEuQ3JlZGl0SAASJAoEcG9uZxgHIAEoCzIULnJvb3N0Lmd1ZXN0LnYxLlBvbmdIABItCglmaWxlX2luZm8YCiABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlSW5mb0gAEjMKDGZpbGVfbGlzdGluZxgLIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVMaXN0aW5nSAASMwoMZmlsZV93cml0dGVuGAwgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZVdyaXR0ZW5IABIxCgtmaWxlX2V2ZW50cxgNIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkZpbGVFdmVudHNIABI3Cg5zZWFyY2hfbWF0Y2hlcxgeIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaE1hdGNoZXNIABI5Cg9zZWFyY2hfZmluaXNoZWQYHyABKAsyHi5yb29zdC5ndWVzdC52MS5TZWFyY2hGaW5pc2hlZEgAEjMKDHNlYXJjaF9wYXRocxggIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaFBhdGhzSAASNwoOdGVybWluYWxfc3RhdGUYKCABKAsyHS5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFN0YXRlSAASOQoPdGVybWluYWxfZXhpdGVkGCkgASgLMh4ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxFeGl0ZWRIABIuCgl0ZXJtaW5hbHMYKiABKAsyGS5yb29zdC5ndWVzdC52MS5UZXJtaW5hbHNIABIzCgxleGVjX3N0YXJ0ZWQYMiABKAsyGy5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnRlZEgAEjEKC2V4ZWNfZXhpdGVkGDMgASgLMhoucm9vc3QuZ3Vlc3QudjEuRXhlY0V4aXRlZEgAEiYKBWV4ZWNzGDQgASgLMhUucm9vc3QuZ3Vlc3QudjEuRXhlY3NIABImCgVwb3J0cxg8IAEoCzIVLnJvb3N0Lmd1ZXN0LnYxLlBvcnRzSAASKgoHbWV0cmljcxg9IAEoCzIXLnJvb3N0Lmd1ZXN0LnYxLk1ldHJpY3NIABI0CgxyZXBvc2l0b3JpZXMYPiABKAsyHC5yb29zdC5ndWVzdC52MS5SZXBvc2l0b3JpZXNIABIuCglwcm9jZXNzZXMYPyABKAsyGS5yb29zdC5ndWVzdC52MS5Qcm9jZXNzZXNIABIwCgpjb25maWd1cmVkGFAgASgLMhoucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlZEgAQgYKBGJvZHkiKwoFSGVsbG8SEgoKZ2VuZXJhdGlvbhgBIAEoDRIOCgZjbGllbnQYAiABKAkidAoHV2VsY29tZRISCgpnZW5lcmF0aW9uGAEgASgNEhUKDWFnZW50X3ZlcnNpb24YAiABKAkSDAoEYm9vdBgDIAEoDBIMCgRob21lGAQgASgJEhEKCXdvcmtzcGFjZRgFIAEoCRIPCgd0aW1lX21zGAYgASgEIo4DCgdGYWlsdXJlEioKBGtpbmQYASABKA4yHC5yb29zdC5ndWVzdC52MS5GYWlsdXJlLktpbmQSDwoHbWVzc2FnZRgCIAEoCSLFAgoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASEgoOS0lORF9OT1RfRk9VTkQQARIXChNLSU5EX0FMUkVBRFlfRVhJU1RTEAISGAoUS0lORF9OT1RfQV9ESVJFQ1RPUlkQAxIXChNLSU5EX0lTX0FfRElSRUNUT1JZEAQSEwoPS0lORF9QRVJNSVNTSU9OEAUSEQoNS0lORF9OT19TUEFDRRAGEhAKDEtJTkRfSU5WQUxJRBAHEhIKDktJTkRfQ0FOQ0VMTEVEEAgSEQoNS0lORF9DT05GTElDVBAJEhQKEEtJTkRfVU5TVVBQT1JURUQQChINCglLSU5EX0JVU1kQCxIRCg1LSU5EX0lOVEVSTkFMEAwSEAoMS0lORF9SRUZVU0VEEA0SHAoYS0lORF9ESVJFQ1RPUllfTk9UX0VNUFRZEA4iBgoERG9uZSIICgZDYW5jZWwiBgoEUGluZyIGCgRQb25nIpIBCgREYXRhEg4KBm9mZnNldBgBIAEoBBINCgVieXRlcxgCIAEoDBItCgdjaGFubmVsGAMgASgOMhwucm9vc3QuZ3Vlc3QudjEuRGF0YS5DaGFubmVsEgsKA2VuZBgEIAEoCCIvCgdDaGFubmVsEhAKDENIQU5ORUxfTUFJThAAEhIKDkNIQU5ORUxfU1RERVJSEAEiFwoGQ3JlZGl0Eg0KBWJ5dGVzGAEgASgEIrkBCghGaWxlSW5mbxImCgR0eXBlGAEgASgOMhgucm9vc3QuZ3Vlc3QudjEuRmlsZVR5cGUSDwoHc3ltbGluaxgCIAEoCBIMCgRzaXplGAMgASgEEhMKC21vZGlmaWVkX21zGAQgASgDEhIKCmNyZWF0ZWRfbXMYBSABKAMSDAoEbW9kZRgGIAEoDRIPCgd2ZXJzaW9uGAcgASgJEgwKBG5hbWUYCCABKAkSEAoId3JpdGFibGUYCSABKAgiKwoIRmlsZVN0YXQSDAoEcGF0aBgBIAEoCRIRCglub19mb2xsb3cYAiABKAgiGAoIRmlsZUxpc3QSDAoEcGF0aBgBIAEoCSJGCgtGaWxlTGlzdGluZxIpCgdlbnRyaWVzGAEgAygLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZUluZm8SDAoEbW9yZRgCIAEoCCI4CghGaWxlUmVhZBIMCgRwYXRoGAEgASgJEg4KBm9mZnNldBgCIAEoBBIOCgZsZW5ndGgYAyABKAQidAoJRmlsZVdyaXRlEgwKBHBhdGgYASABKAkSDgoGY3JlYXRlGAIgASgIEhEKCW92ZXJ3cml0ZRgDIAEoCBISCgppZl92ZXJzaW9uGAQgASgJEgwKBG1vZGUYBSABKA0SFAoMbWFrZV9wYXJlbnRzGAYgASgIIjUKC0ZpbGVXcml0dGVuEiYKBGluZm8YASABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlSW5mbyIyChFGaWxlTWFrZURpcmVjdG9yeRIMCgRwYXRoGAEgASgJEg8KB3BhcmVudHMYAiABKAgiOQoKRmlsZVJlbmFtZRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCI3CghGaWxlQ29weRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCItCgpGaWxlUmVtb3ZlEgwKBHBhdGgYASABKAkSEQoJcmVjdXJzaXZlGAIgASgIImQKCUZpbGVXYXRjaBIMCgRwYXRoGAEgASgJEhEKCXJlY3Vyc2l2ZRgCIAEoCBIQCghleGNsdWRlcxgDIAMoCRIOCgZyZXN1bWUYBCABKAQSFAoMcmVzdW1lX3dhdGNoGAUgASgMIpsBCglGaWxlRXZlbnQSLAoEa2luZBgBIAEoDjIeLnJvb3N0Lmd1ZXN0LnYxLkZpbGVFdmVudC5LaW5kEgwKBHBhdGgYAiABKAkiUgoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASEAoMS0lORF9DUkVBVEVEEAESEAoMS0lORF9DSEFOR0VEEAISEAoMS0lORF9ERUxFVEVEEAMiaAoKRmlsZUV2ZW50cxIpCgZldmVudHMYASADKAsyGS5yb29zdC5ndWVzdC52MS5GaWxlRXZlbnQSEAoIc2VxdWVuY2UYAiABKAQSDgoGcmVzY2FuGAMgASgIEg0KBXdhdGNoGAQgASgMIigKC0ZpbGVBcmNoaXZlEgwKBHBhdGgYASABKAkSCwoDemlwGAIgASgIIhsKC0ZpbGVFeHRyYWN0EgwKBHBhdGgYASABKAkisgEKClNlYXJjaFRleHQSDAoEcm9vdBgBIAEoCRIPCgdwYXR0ZXJuGAIgASgJEg0KBXJlZ2V4GAMgASgIEhYKDmNhc2Vfc2Vuc2l0aXZlGAQgASgIEhIKCndob2xlX3dvcmQYBSABKAgSEAoIaW5jbHVkZXMYBiADKAkSEAoIZXhjbHVkZXMYByADKAkSEQoJbm9faWdub3JlGAggASgIEhMKC21heF9yZXN1bHRzGAkgASgNIjsKDVNlYXJjaE1hdGNoZXMSKgoFZmlsZXMYASADKAsyGy5yb29zdC5ndWVzdC52MS5GaWxlTWF0Y2hlcyJFCgtGaWxlTWF0Y2hlcxIMCgRwYXRoGAEgASgJEigKBWxpbmVzGAIgAygLMhkucm9vc3QuZ3Vlc3QudjEuTGluZU1hdGNoIkwKCUxpbmVNYXRjaBIMCgRsaW5lGAEgASgNEgwKBHRleHQYAiABKAkSIwoFc3BhbnMYAyADKAsyFC5yb29zdC5ndWVzdC52MS5TcGFuIiIKBFNwYW4SDQoFc3RhcnQYASABKA0SCwoDZW5kGAIgASgNIjsKDlNlYXJjaEZpbmlzaGVkEhEKCWxpbWl0X2hpdBgBIAEoCBIWCg5maWxlc19zZWFyY2hlZBgCIAEoBCJ2CgtTZWFyY2hGaWxlcxIMCgRyb290GAEgASgJEg0KBXF1ZXJ5GAIgASgJEhAKCGV4Y2x1ZGVzGAMgAygJEhMKC21heF9yZXN1bHRzGAQgASgNEhEKCW5vX2lnbm9yZRgFIAEoCBIQCghpbmNsdWRlcxgGIAMoCSIcCgtTZWFyY2hQYXRocxINCgVwYXRocxgBIAMoCSItCgxUZXJtaW5hbFNpemUSDwoHY29sdW1ucxgBIAEoDRIMCgRyb3dzGAIgASgNIv4BCg5UZXJtaW5hbENyZWF0ZRIqCgRzaXplGAEgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplEhkKEXdvcmtpbmdfZGlyZWN0b3J5GAIgASgJEg8KB2NvbW1hbmQYAyADKAkSRAoLZW52aXJvbm1lbnQYBCADKAsyLy5yb29zdC5ndWVzdC52MS5UZXJtaW5hbENyZWF0ZS5FbnZpcm9ubWVudEVudHJ5Eg0KBXRpdGxlGAUgASgJEgsKA2tleRgGIAEoCRoyChBFbnZpcm9ubWVudEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEibQoOVGVybWluYWxBdHRhY2gSEAoIdGVybWluYWwYASABKAkSKgoEc2l6ZRgCIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRIMCgRoYXZlGAMgASgEEg8KB3JlcGFpbnQYBCABKAgioQEKDVRlcm1pbmFsU3RhdGUSEAoIdGVybWluYWwYASABKAkSDgoGb2Zmc2V0GAIgASgEEhEKCWNvbnRpbnVlZBgDIAEoCBIPCgdyZXBhaW50GAQgASgMEioKBHNpemUYBSABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUSDQoFdGl0bGUYBiABKAkSDwoHcHJvY2VzcxgHIAEoDSIwCg5UZXJtaW5hbEV4aXRlZBIMCgRjb2RlGAEgASgFEhAKCHNpZ25hbGVkGAIgASgIIk4KDlRlcm1pbmFsUmVzaXplEhAKCHRlcm1pbmFsGAEgASgJEioKBHNpemUYAiABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUiIQoNVGVybWluYWxDbG9zZRIQCgh0ZXJtaW5hbBgBIAEoCSIOCgxUZXJtaW5hbExpc3QioAIKCVRlcm1pbmFscxI1Cgl0ZXJtaW5hbHMYASADKAsyIi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbHMuVGVybWluYWwa2wEKCFRlcm1pbmFsEhAKCHRlcm1pbmFsGAEgASgJEg0KBXRpdGxlGAIgASgJEioKBHNpemUYAyABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUSDwoHcHJvY2VzcxgEIAEoDRIQCghhdHRhY2hlZBgFIAEoDRIZChF3b3JraW5nX2RpcmVjdG9yeRgGIAEoCRISCgpjcmVhdGVkX21zGAcgASgEEhIKCmZvcmVncm91bmQYCCABKAkSDwoHY29tbWFuZBgJIAMoCRILCgNrZXkYCiABKAki7gEKCUV4ZWNTdGFydBIPCgdjb21tYW5kGAEgAygJEhkKEXdvcmtpbmdfZGlyZWN0b3J5GAIgASgJEj8KC2Vudmlyb25tZW50GAMgAygLMioucm9vc3QuZ3Vlc3QudjEuRXhlY1N0YXJ0LkVudmlyb25tZW50RW50cnkSDAoEcm9vdBgEIAEoCBIWCg5saW5nZXJfc2Vjb25kcxgFIAEoDRINCgVzdGRpbhgGIAEoCBILCgNrZXkYByABKAkaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkgKCkV4ZWNBdHRhY2gSDAoEZXhlYxgBIAEoCRIVCg1zdGRvdXRfb2Zmc2V0GAIgASgEEhUKDXN0ZGVycl9vZmZzZXQYAyABKAQiWgoLRXhlY1N0YXJ0ZWQSDAoEZXhlYxgBIAEoCRIPCgdwcm9jZXNzGAIgASgNEhUKDXN0ZG91dF9vZmZzZXQYAyABKAQSFQoNc3RkZXJyX29mZnNldBgEIAEoBCIsCgpFeGVjRXhpdGVkEgwKBGNvZGUYASABKAUSEAoIc2lnbmFsZWQYAiABKAgiKgoKRXhlY1NpZ25hbBIMCgRleGVjGAEgASgJEg4KBnNpZ25hbBgCIAEoBSIKCghFeGVjTGlzdCKJAQoFRXhlY3MSKQoFZXhlY3MYASADKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjcy5FeGVjGlUKBEV4ZWMSDAoEZXhlYxgBIAEoCRIPCgdjb21tYW5kGAIgAygJEg8KB3Byb2Nlc3MYAyABKA0SDwoHcnVubmluZxgEIAEoCBIMCgRjb2RlGAUgASgFIgwKClBvcnRzV2F0Y2gijgEKBVBvcnRzEikKBXBvcnRzGAEgAygLMhoucm9vc3QuZ3Vlc3QudjEuUG9ydHMuUG9ydBpaCgRQb3J0EgwKBHBvcnQYASABKA0SDwoHcHJvY2VzcxgCIAEoCRILCgNwaWQYAyABKA0SFQoNbG9vcGJhY2tfb25seRgEIAEoCBIPCgdjb21tYW5kGAUgASgJIiMKDE1ldHJpY3NXYXRjaBITCgtpbnRlcnZhbF9tcxgBIAEoDSKqAQoHTWV0cmljcxILCgNjcHUYASABKAESDAoEY3B1cxgCIAEoDRITCgttZW1vcnlfdXNlZBgDIAEoBBIUCgxtZW1vcnlfdG90YWwYBCABKAQSEQoJZGlza191c2VkGAUgASgEEhIKCmRpc2tfdG90YWwYBiABKAQSDAoEbG9hZBgHIAEoARIRCgl1cHRpbWVfbXMYCCABKAQSEQoJcHJvY2Vzc2VzGAkgASgNIhQKElJlcG9zaXRvcmllc1N0YXR1cyLUAQoMUmVwb3NpdG9yaWVzEj0KDHJlcG9zaXRvcmllcxgBIAMoCzInLnJvb3N0Lmd1ZXN0LnYxLlJlcG9zaXRvcmllcy5SZXBvc2l0b3J5GoQBCgpSZXBvc2l0b3J5EgwKBHBhdGgYASABKAkSDgoGYnJhbmNoGAIgASgJEhMKC3VuY29tbWl0dGVkGAMgASgNEhAKCHVucHVzaGVkGAQgASgNEhEKCW5vX3JlbW90ZRgFIAEoCBIPCgdzdGFzaGVzGAYgASgNEg0KBWVycm9yGAcgASgJIg8KDUxpc3RQcm9jZXNzZXMirQEKCVByb2Nlc3NlcxI0Cglwcm9jZXNzZXMYASADKAsyIS5yb29zdC5ndWVzdC52MS5Qcm9jZXNzZXMuUHJvY2VzcxpqCgdQcm9jZXNzEgsKA3BpZBgBIAEoDRIOCgZwYXJlbnQYAiABKA0SDAoEdXNlchgDIAEoCRIOCgZtZW1vcnkYBCABKAQSEwoLY3B1X3NlY29uZHMYBSABKAESDwoHY29tbWFuZBgGIAEoCSLNAgoJQ29uZmlndXJlEhAKCGhvc3RuYW1lGAEgASgJEg8KB3RpbWVfbXMYAiABKAQSFgoOd29ya3NwYWNlX25hbWUYAyABKAkSFQoNZ2l0X3VzZXJfbmFtZRgEIAEoCRIWCg5naXRfdXNlcl9lbWFpbBgFIAEoCRI/CgtlbnZpcm9ubWVudBgGIAMoCzIqLnJvb3N0Lmd1ZXN0LnYxLkNvbmZpZ3VyZS5FbnZpcm9ubWVudEVudHJ5EhoKEmV4dHJhX2NlcnRpZmljYXRlcxgHIAMoCRITCgtuYW1lc2VydmVycxgIIAMoCRIOCgZmb2xkZXIYCSABKAkSDwoHZW50cm9weRgKIAEoDBIPCgduZXR3b3JrGAsgASgIGjIKEEVudmlyb25tZW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIyCgpDb25maWd1cmVkEg4KBmZvbGRlchgBIAEoCRIUCgxmb2xkZXJfZW1wdHkYAiABKAgiHAoIU2h1dGRvd24SEAoIZ3JhY2VfbXMYASABKA0qYAoLU3RyZWFtQ2xhc3MSHAoYU1RSRUFNX0NMQVNTX1VOU1BFQ0lGSUVEEAASHAoYU1RSRUFNX0NMQVNTX0lOVEVSQUNUSVZFEAESFQoRU1RSRUFNX0NMQVNTX0JVTEsQAipNCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEg8KC1JPTEVfRURJVE9SEAISDQoJUk9MRV9IT1NUEAMqfgoIRmlsZVR5cGUSGQoVRklMRV9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORklMRV9UWVBFX0ZJTEUQARIXChNGSUxFX1RZUEVfRElSRUNUT1JZEAISFQoRRklMRV9UWVBFX1NZTUxJTksQAxITCg9GSUxFX1RZUEVfT1RIRVIQBGIGcHJvdG8z");
+  fileDesc("CgtndWVzdC5wcm90bxIOcm9vc3QuZ3Vlc3QudjEimgEKClN0cmVhbU9wZW4SMAoHc2Vzc2lvbhgBIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlNlc3Npb25TdHJlYW1IABIoCgN0Y3AYAiABKAsyGS5yb29zdC5ndWVzdC52MS5UY3BTdHJlYW1IABIoCgNnaXQYAyABKAsyGS5yb29zdC5ndWVzdC52MS5HaXRTdHJlYW1IAEIGCgRraW5kIl8KDVNlc3Npb25TdHJlYW0SKgoFY2xhc3MYASABKA4yGy5yb29zdC5ndWVzdC52MS5TdHJlYW1DbGFzcxIiCgRyb2xlGAIgASgOMhQucm9vc3QuZ3Vlc3QudjEuUm9sZSIZCglUY3BTdHJlYW0SDAoEcG9ydBgBIAEoDSILCglHaXRTdHJlYW0iOAoMU3RyZWFtT3BlbmVkEigKB2ZhaWx1cmUYASABKAsyFy5yb29zdC5ndWVzdC52MS5GYWlsdXJlIt0NCgtDbGllbnRGcmFtZRIMCgRjYWxsGAEgASgEEiYKBWhlbGxvGAIgASgLMhUucm9vc3QuZ3Vlc3QudjEuSGVsbG9IABIoCgZjYW5jZWwYAyABKAsyFi5yb29zdC5ndWVzdC52MS5DYW5jZWxIABIoCgZjcmVkaXQYBCABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRkYXRhGAUgASgLMhQucm9vc3QuZ3Vlc3QudjEuRGF0YUgAEiQKBHBpbmcYBiABKAsyFC5yb29zdC5ndWVzdC52MS5QaW5nSAASLQoJZmlsZV9zdGF0GAogASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZVN0YXRIABItCglmaWxlX2xpc3QYCyABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlzdEgAEi0KCWZpbGVfcmVhZBgMIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVSZWFkSAASLwoKZmlsZV93cml0ZRgNIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXcml0ZUgAEkAKE2ZpbGVfbWFrZV9kaXJlY3RvcnkYDiABKAsyIS5yb29zdC5ndWVzdC52MS5GaWxlTWFrZURpcmVjdG9yeUgAEjEKC2ZpbGVfcmVuYW1lGA8gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZVJlbmFtZUgAEi0KCWZpbGVfY29weRgQIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVDb3B5SAASMQoLZmlsZV9yZW1vdmUYESABKAsyGi5yb29zdC5ndWVzdC52MS5GaWxlUmVtb3ZlSAASLwoKZmlsZV93YXRjaBgSIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXYXRjaEgAEjMKDGZpbGVfYXJjaGl2ZRgTIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVBcmNoaXZlSAASMwoMZmlsZV9leHRyYWN0GBQgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUV4dHJhY3RIABItCglmaWxlX2xpbmsYFSABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlua0gAEjEKC3NlYXJjaF90ZXh0GB4gASgLMhoucm9vc3QuZ3Vlc3QudjEuU2VhcmNoVGV4dEgAEjMKDHNlYXJjaF9maWxlcxgfIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbGVzSAASOQoPdGVybWluYWxfY3JlYXRlGCggASgLMh4ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxDcmVhdGVIABI5Cg90ZXJtaW5hbF9hdHRhY2gYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEF0dGFjaEgAEjkKD3Rlcm1pbmFsX3Jlc2l6ZRgqIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsUmVzaXplSAASNwoOdGVybWluYWxfY2xvc2UYKyABKAsyHS5yb29zdC5ndWVzdC52MS5UZXJtaW5hbENsb3NlSAASNQoNdGVybWluYWxfbGlzdBgsIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsTGlzdEgAEi8KCmV4ZWNfc3RhcnQYMiABKAsyGS5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnRIABIxCgtleGVjX2F0dGFjaBgzIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNBdHRhY2hIABIxCgtleGVjX3NpZ25hbBg0IAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTaWduYWxIABItCglleGVjX2xpc3QYNSABKAsyGC5yb29zdC5ndWVzdC52MS5FeGVjTGlzdEgAEjEKC3BvcnRzX3dhdGNoGDwgASgLMhoucm9vc3QuZ3Vlc3QudjEuUG9ydHNXYXRjaEgAEjUKDW1ldHJpY3Nfd2F0Y2gYPSABKAsyHC5yb29zdC5ndWVzdC52MS5NZXRyaWNzV2F0Y2hIABJBChNyZXBvc2l0b3JpZXNfc3RhdHVzGD4gASgLMiIucm9vc3QuZ3Vlc3QudjEuUmVwb3NpdG9yaWVzU3RhdHVzSAASNwoObGlzdF9wcm9jZXNzZXMYPyABKAsyHS5yb29zdC5ndWVzdC52MS5MaXN0UHJvY2Vzc2VzSAASLgoJY29uZmlndXJlGFAgASgLMhkucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlSAASLAoIc2h1dGRvd24YUSABKAsyGC5yb29zdC5ndWVzdC52MS5TaHV0ZG93bkgAQgYKBGJvZHkirAkKC1NlcnZlckZyYW1lEgwKBGNhbGwYASABKAQSKgoHd2VsY29tZRgCIAEoCzIXLnJvb3N0Lmd1ZXN0LnYxLldlbGNvbWVIABIqCgdmYWlsdXJlGAMgASgLMhcucm9vc3QuZ3Vlc3QudjEuRmFpbHVyZUgAEiQKBGRvbmUYBCABKAsyFC5yb29zdC5ndWVzdC52MS5Eb25lSAASJAoEZGF0YRgFIAEoCzIULnJvb3N0Lmd1ZXN0LnYxLkRhdGFIABIoCgZjcmVkaXQYBiABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRwb25nGAcgASgLMhQucm9vc3QuZ3Vlc3QudjEuUG9uZ0gAEi0KCWZpbGVfaW5mbxgKIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVJbmZvSAASMwoMZmlsZV9saXN0aW5nGAsgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUxpc3RpbmdIABIzCgxmaWxlX3dyaXR0ZW4YDCABKAsyGy5yb29zdC5ndWVzdC52MS5GaWxlV3JpdHRlbkgAEjEKC2ZpbGVfZXZlbnRzGA0gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZUV2ZW50c0gAEjcKDnNlYXJjaF9tYXRjaGVzGB4gASgLMh0ucm9vc3QuZ3Vlc3QudjEuU2VhcmNoTWF0Y2hlc0gAEjkKD3NlYXJjaF9maW5pc2hlZBgfIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbmlzaGVkSAASMwoMc2VhcmNoX3BhdGhzGCAgASgLMhsucm9vc3QuZ3Vlc3QudjEuU2VhcmNoUGF0aHNIABI3Cg50ZXJtaW5hbF9zdGF0ZRgoIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU3RhdGVIABI5Cg90ZXJtaW5hbF9leGl0ZWQYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEV4aXRlZEgAEi4KCXRlcm1pbmFscxgqIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsc0gAEjMKDGV4ZWNfc3RhcnRlZBgyIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTdGFydGVkSAASMQoLZXhlY19leGl0ZWQYMyABKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjRXhpdGVkSAASJgoFZXhlY3MYNCABKAsyFS5yb29zdC5ndWVzdC52MS5FeGVjc0gAEiYKBXBvcnRzGDwgASgLMhUucm9vc3QuZ3Vlc3QudjEuUG9ydHNIABIqCgdtZXRyaWNzGD0gASgLMhcucm9vc3QuZ3Vlc3QudjEuTWV0cmljc0gAEjQKDHJlcG9zaXRvcmllcxg+IAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlJlcG9zaXRvcmllc0gAEi4KCXByb2Nlc3Nlcxg/IAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlByb2Nlc3Nlc0gAEjAKCmNvbmZpZ3VyZWQYUCABKAsyGi5yb29zdC5ndWVzdC52MS5Db25maWd1cmVkSABCBgoEYm9keSIrCgVIZWxsbxISCgpnZW5lcmF0aW9uGAEgASgNEg4KBmNsaWVudBgCIAEoCSJ0CgdXZWxjb21lEhIKCmdlbmVyYXRpb24YASABKA0SFQoNYWdlbnRfdmVyc2lvbhgCIAEoCRIMCgRib290GAMgASgMEgwKBGhvbWUYBCABKAkSEQoJd29ya3NwYWNlGAUgASgJEg8KB3RpbWVfbXMYBiABKAQijgMKB0ZhaWx1cmUSKgoEa2luZBgBIAEoDjIcLnJvb3N0Lmd1ZXN0LnYxLkZhaWx1cmUuS2luZBIPCgdtZXNzYWdlGAIgASgJIsUCCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABISCg5LSU5EX05PVF9GT1VORBABEhcKE0tJTkRfQUxSRUFEWV9FWElTVFMQAhIYChRLSU5EX05PVF9BX0RJUkVDVE9SWRADEhcKE0tJTkRfSVNfQV9ESVJFQ1RPUlkQBBITCg9LSU5EX1BFUk1JU1NJT04QBRIRCg1LSU5EX05PX1NQQUNFEAYSEAoMS0lORF9JTlZBTElEEAcSEgoOS0lORF9DQU5DRUxMRUQQCBIRCg1LSU5EX0NPTkZMSUNUEAkSFAoQS0lORF9VTlNVUFBPUlRFRBAKEg0KCUtJTkRfQlVTWRALEhEKDUtJTkRfSU5URVJOQUwQDBIQCgxLSU5EX1JFRlVTRUQQDRIcChhLSU5EX0RJUkVDVE9SWV9OT1RfRU1QVFkQDiIGCgREb25lIggKBkNhbmNlbCIGCgRQaW5nIgYKBFBvbmcikgEKBERhdGESDgoGb2Zmc2V0GAEgASgEEg0KBWJ5dGVzGAIgASgMEi0KB2NoYW5uZWwYAyABKA4yHC5yb29zdC5ndWVzdC52MS5EYXRhLkNoYW5uZWwSCwoDZW5kGAQgASgIIi8KB0NoYW5uZWwSEAoMQ0hBTk5FTF9NQUlOEAASEgoOQ0hBTk5FTF9TVERFUlIQASIXCgZDcmVkaXQSDQoFYnl0ZXMYASABKAQizgEKCEZpbGVJbmZvEiYKBHR5cGUYASABKA4yGC5yb29zdC5ndWVzdC52MS5GaWxlVHlwZRIPCgdzeW1saW5rGAIgASgIEgwKBHNpemUYAyABKAQSEwoLbW9kaWZpZWRfbXMYBCABKAMSEgoKY3JlYXRlZF9tcxgFIAEoAxIMCgRtb2RlGAYgASgNEg8KB3ZlcnNpb24YByABKAkSDAoEbmFtZRgIIAEoCRIQCgh3cml0YWJsZRgJIAEoCBITCgtsaW5rX3RhcmdldBgKIAEoCSIrCghGaWxlU3RhdBIMCgRwYXRoGAEgASgJEhEKCW5vX2ZvbGxvdxgCIAEoCCIYCghGaWxlTGlzdBIMCgRwYXRoGAEgASgJIkYKC0ZpbGVMaXN0aW5nEikKB2VudHJpZXMYASADKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlSW5mbxIMCgRtb3JlGAIgASgIIjgKCEZpbGVSZWFkEgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgEEg4KBmxlbmd0aBgDIAEoBCKiAQoJRmlsZVdyaXRlEgwKBHBhdGgYASABKAkSDgoGY3JlYXRlGAIgASgIEhEKCW92ZXJ3cml0ZRgDIAEoCBISCgppZl92ZXJzaW9uGAQgASgJEgwKBG1vZGUYBSABKA0SFAoMbWFrZV9wYXJlbnRzGAYgASgIEg4KBnVwbG9hZBgHIAEoCRIOCgZvZmZzZXQYCCABKAQSDAoEbW9yZRgJIAEoCCI1CgtGaWxlV3JpdHRlbhImCgRpbmZvGAEgASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZUluZm8iMgoRRmlsZU1ha2VEaXJlY3RvcnkSDAoEcGF0aBgBIAEoCRIPCgdwYXJlbnRzGAIgASgIIjkKCkZpbGVSZW5hbWUSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIRCglvdmVyd3JpdGUYAyABKAgiNwoIRmlsZUNvcHkSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIRCglvdmVyd3JpdGUYAyABKAgiLQoKRmlsZVJlbW92ZRIMCgRwYXRoGAEgASgJEhEKCXJlY3Vyc2l2ZRgCIAEoCCJkCglGaWxlV2F0Y2gSDAoEcGF0aBgBIAEoCRIRCglyZWN1cnNpdmUYAiABKAgSEAoIZXhjbHVkZXMYAyADKAkSDgoGcmVzdW1lGAQgASgEEhQKDHJlc3VtZV93YXRjaBgFIAEoDCKbAQoJRmlsZUV2ZW50EiwKBGtpbmQYASABKA4yHi5yb29zdC5ndWVzdC52MS5GaWxlRXZlbnQuS2luZBIMCgRwYXRoGAIgASgJIlIKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhAKDEtJTkRfQ1JFQVRFRBABEhAKDEtJTkRfQ0hBTkdFRBACEhAKDEtJTkRfREVMRVRFRBADImgKCkZpbGVFdmVudHMSKQoGZXZlbnRzGAEgAygLMhkucm9vc3QuZ3Vlc3QudjEuRmlsZUV2ZW50EhAKCHNlcXVlbmNlGAIgASgEEg4KBnJlc2NhbhgDIAEoCBINCgV3YXRjaBgEIAEoDCIoCgtGaWxlQXJjaGl2ZRIMCgRwYXRoGAEgASgJEgsKA3ppcBgCIAEoCCIbCgtGaWxlRXh0cmFjdBIMCgRwYXRoGAEgASgJIjsKCEZpbGVMaW5rEgwKBHBhdGgYASABKAkSDgoGdGFyZ2V0GAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCKyAQoKU2VhcmNoVGV4dBIMCgRyb290GAEgASgJEg8KB3BhdHRlcm4YAiABKAkSDQoFcmVnZXgYAyABKAgSFgoOY2FzZV9zZW5zaXRpdmUYBCABKAgSEgoKd2hvbGVfd29yZBgFIAEoCBIQCghpbmNsdWRlcxgGIAMoCRIQCghleGNsdWRlcxgHIAMoCRIRCglub19pZ25vcmUYCCABKAgSEwoLbWF4X3Jlc3VsdHMYCSABKA0iOwoNU2VhcmNoTWF0Y2hlcxIqCgVmaWxlcxgBIAMoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVNYXRjaGVzIkUKC0ZpbGVNYXRjaGVzEgwKBHBhdGgYASABKAkSKAoFbGluZXMYAiADKAsyGS5yb29zdC5ndWVzdC52MS5MaW5lTWF0Y2giTAoJTGluZU1hdGNoEgwKBGxpbmUYASABKA0SDAoEdGV4dBgCIAEoCRIjCgVzcGFucxgDIAMoCzIULnJvb3N0Lmd1ZXN0LnYxLlNwYW4iIgoEU3BhbhINCgVzdGFydBgBIAEoDRILCgNlbmQYAiABKA0iOwoOU2VhcmNoRmluaXNoZWQSEQoJbGltaXRfaGl0GAEgASgIEhYKDmZpbGVzX3NlYXJjaGVkGAIgASgEInYKC1NlYXJjaEZpbGVzEgwKBHJvb3QYASABKAkSDQoFcXVlcnkYAiABKAkSEAoIZXhjbHVkZXMYAyADKAkSEwoLbWF4X3Jlc3VsdHMYBCABKA0SEQoJbm9faWdub3JlGAUgASgIEhAKCGluY2x1ZGVzGAYgAygJIhwKC1NlYXJjaFBhdGhzEg0KBXBhdGhzGAEgAygJIi0KDFRlcm1pbmFsU2l6ZRIPCgdjb2x1bW5zGAEgASgNEgwKBHJvd3MYAiABKA0i/gEKDlRlcm1pbmFsQ3JlYXRlEioKBHNpemUYASABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUSGQoRd29ya2luZ19kaXJlY3RvcnkYAiABKAkSDwoHY29tbWFuZBgDIAMoCRJECgtlbnZpcm9ubWVudBgEIAMoCzIvLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsQ3JlYXRlLkVudmlyb25tZW50RW50cnkSDQoFdGl0bGUYBSABKAkSCwoDa2V5GAYgASgJGjIKEEVudmlyb25tZW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJtCg5UZXJtaW5hbEF0dGFjaBIQCgh0ZXJtaW5hbBgBIAEoCRIqCgRzaXplGAIgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplEgwKBGhhdmUYAyABKAQSDwoHcmVwYWludBgEIAEoCCKhAQoNVGVybWluYWxTdGF0ZRIQCgh0ZXJtaW5hbBgBIAEoCRIOCgZvZmZzZXQYAiABKAQSEQoJY29udGludWVkGAMgASgIEg8KB3JlcGFpbnQYBCABKAwSKgoEc2l6ZRgFIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRINCgV0aXRsZRgGIAEoCRIPCgdwcm9jZXNzGAcgASgNIjAKDlRlcm1pbmFsRXhpdGVkEgwKBGNvZGUYASABKAUSEAoIc2lnbmFsZWQYAiABKAgiTgoOVGVybWluYWxSZXNpemUSEAoIdGVybWluYWwYASABKAkSKgoEc2l6ZRgCIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZSIhCg1UZXJtaW5hbENsb3NlEhAKCHRlcm1pbmFsGAEgASgJIg4KDFRlcm1pbmFsTGlzdCKgAgoJVGVybWluYWxzEjUKCXRlcm1pbmFscxgBIAMoCzIiLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFscy5UZXJtaW5hbBrbAQoIVGVybWluYWwSEAoIdGVybWluYWwYASABKAkSDQoFdGl0bGUYAiABKAkSKgoEc2l6ZRgDIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRIPCgdwcm9jZXNzGAQgASgNEhAKCGF0dGFjaGVkGAUgASgNEhkKEXdvcmtpbmdfZGlyZWN0b3J5GAYgASgJEhIKCmNyZWF0ZWRfbXMYByABKAQSEgoKZm9yZWdyb3VuZBgIIAEoCRIPCgdjb21tYW5kGAkgAygJEgsKA2tleRgKIAEoCSLuAQoJRXhlY1N0YXJ0Eg8KB2NvbW1hbmQYASADKAkSGQoRd29ya2luZ19kaXJlY3RvcnkYAiABKAkSPwoLZW52aXJvbm1lbnQYAyADKAsyKi5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnQuRW52aXJvbm1lbnRFbnRyeRIMCgRyb290GAQgASgIEhYKDmxpbmdlcl9zZWNvbmRzGAUgASgNEg0KBXN0ZGluGAYgASgIEgsKA2tleRgHIAEoCRoyChBFbnZpcm9ubWVudEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoKRXhlY0F0dGFjaBIMCgRleGVjGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJaCgtFeGVjU3RhcnRlZBIMCgRleGVjGAEgASgJEg8KB3Byb2Nlc3MYAiABKA0SFQoNc3Rkb3V0X29mZnNldBgDIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAQgASgEIiwKCkV4ZWNFeGl0ZWQSDAoEY29kZRgBIAEoBRIQCghzaWduYWxlZBgCIAEoCCIqCgpFeGVjU2lnbmFsEgwKBGV4ZWMYASABKAkSDgoGc2lnbmFsGAIgASgFIgoKCEV4ZWNMaXN0IokBCgVFeGVjcxIpCgVleGVjcxgBIAMoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNzLkV4ZWMaVQoERXhlYxIMCgRleGVjGAEgASgJEg8KB2NvbW1hbmQYAiADKAkSDwoHcHJvY2VzcxgDIAEoDRIPCgdydW5uaW5nGAQgASgIEgwKBGNvZGUYBSABKAUiDAoKUG9ydHNXYXRjaCKOAQoFUG9ydHMSKQoFcG9ydHMYASADKAsyGi5yb29zdC5ndWVzdC52MS5Qb3J0cy5Qb3J0GloKBFBvcnQSDAoEcG9ydBgBIAEoDRIPCgdwcm9jZXNzGAIgASgJEgsKA3BpZBgDIAEoDRIVCg1sb29wYmFja19vbmx5GAQgASgIEg8KB2NvbW1hbmQYBSABKAkiIwoMTWV0cmljc1dhdGNoEhMKC2ludGVydmFsX21zGAEgASgNIqoBCgdNZXRyaWNzEgsKA2NwdRgBIAEoARIMCgRjcHVzGAIgASgNEhMKC21lbW9yeV91c2VkGAMgASgEEhQKDG1lbW9yeV90b3RhbBgEIAEoBBIRCglkaXNrX3VzZWQYBSABKAQSEgoKZGlza190b3RhbBgGIAEoBBIMCgRsb2FkGAcgASgBEhEKCXVwdGltZV9tcxgIIAEoBBIRCglwcm9jZXNzZXMYCSABKA0iFAoSUmVwb3NpdG9yaWVzU3RhdHVzItQBCgxSZXBvc2l0b3JpZXMSPQoMcmVwb3NpdG9yaWVzGAEgAygLMicucm9vc3QuZ3Vlc3QudjEuUmVwb3NpdG9yaWVzLlJlcG9zaXRvcnkahAEKClJlcG9zaXRvcnkSDAoEcGF0aBgBIAEoCRIOCgZicmFuY2gYAiABKAkSEwoLdW5jb21taXR0ZWQYAyABKA0SEAoIdW5wdXNoZWQYBCABKA0SEQoJbm9fcmVtb3RlGAUgASgIEg8KB3N0YXNoZXMYBiABKA0SDQoFZXJyb3IYByABKAkiDwoNTGlzdFByb2Nlc3NlcyKtAQoJUHJvY2Vzc2VzEjQKCXByb2Nlc3NlcxgBIAMoCzIhLnJvb3N0Lmd1ZXN0LnYxLlByb2Nlc3Nlcy5Qcm9jZXNzGmoKB1Byb2Nlc3MSCwoDcGlkGAEgASgNEg4KBnBhcmVudBgCIAEoDRIMCgR1c2VyGAMgASgJEg4KBm1lbW9yeRgEIAEoBBITCgtjcHVfc2Vjb25kcxgFIAEoARIPCgdjb21tYW5kGAYgASgJIs0CCglDb25maWd1cmUSEAoIaG9zdG5hbWUYASABKAkSDwoHdGltZV9tcxgCIAEoBBIWCg53b3Jrc3BhY2VfbmFtZRgDIAEoCRIVCg1naXRfdXNlcl9uYW1lGAQgASgJEhYKDmdpdF91c2VyX2VtYWlsGAUgASgJEj8KC2Vudmlyb25tZW50GAYgAygLMioucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlLkVudmlyb25tZW50RW50cnkSGgoSZXh0cmFfY2VydGlmaWNhdGVzGAcgAygJEhMKC25hbWVzZXJ2ZXJzGAggAygJEg4KBmZvbGRlchgJIAEoCRIPCgdlbnRyb3B5GAogASgMEg8KB25ldHdvcmsYCyABKAgaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjIKCkNvbmZpZ3VyZWQSDgoGZm9sZGVyGAEgASgJEhQKDGZvbGRlcl9lbXB0eRgCIAEoCCIcCghTaHV0ZG93bhIQCghncmFjZV9tcxgBIAEoDSpgCgtTdHJlYW1DbGFzcxIcChhTVFJFQU1fQ0xBU1NfVU5TUEVDSUZJRUQQABIcChhTVFJFQU1fQ0xBU1NfSU5URVJBQ1RJVkUQARIVChFTVFJFQU1fQ0xBU1NfQlVMSxACKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESDwoLUk9MRV9FRElUT1IQAhINCglST0xFX0hPU1QQAyp+CghGaWxlVHlwZRIZChVGSUxFX1RZUEVfVU5TUEVDSUZJRUQQABISCg5GSUxFX1RZUEVfRklMRRABEhcKE0ZJTEVfVFlQRV9ESVJFQ1RPUlkQAhIVChFGSUxFX1RZUEVfU1lNTElOSxADEhMKD0ZJTEVfVFlQRV9PVEhFUhAEYgZwcm90bzM");
 
 /**
  * First frame of every stream on the link.
@@ -255,6 +255,12 @@ export type ClientFrame = Message<"roost.guest.v1.ClientFrame"> & {
      */
     value: FileExtract;
     case: "fileExtract";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.FileLink file_link = 21;
+     */
+    value: FileLink;
+    case: "fileLink";
   } | {
     /**
      * @generated from field: roost.guest.v1.SearchText search_text = 30;
@@ -943,6 +949,13 @@ export type FileInfo = Message<"roost.guest.v1.FileInfo"> & {
    * @generated from field: bool writable = 9;
    */
   writable: boolean;
+
+  /**
+   * of a symbolic link: the path that is written in it
+   *
+   * @generated from field: string link_target = 10;
+   */
+  linkTarget: string;
 };
 
 /**
@@ -1084,6 +1097,25 @@ export type FileWrite = Message<"roost.guest.v1.FileWrite"> & {
    * @generated from field: bool make_parents = 6;
    */
   makeParents: boolean;
+
+  /**
+   * Not empty: one of several parts of the file, under a name of the client's choice (letters, digits, '-'; at
+   * most 64). Each goes to `offset`, which is at most the number of bytes there so far; FileWritten.info.size
+   * is how many are there now. The file appears with the part that has no `more`.
+   *
+   * @generated from field: string upload = 7;
+   */
+  upload: string;
+
+  /**
+   * @generated from field: uint64 offset = 8;
+   */
+  offset: bigint;
+
+  /**
+   * @generated from field: bool more = 9;
+   */
+  more: boolean;
 };
 
 /**
@@ -1389,6 +1421,35 @@ export const FileExtractSchema: GenMessage<FileExtract> = /*@__PURE__*/
   messageDesc(file_guest, 31);
 
 /**
+ * Makes a symbolic link at `path`. With `overwrite` it takes the place of a file or a link. Answer: Done.
+ *
+ * @generated from message roost.guest.v1.FileLink
+ */
+export type FileLink = Message<"roost.guest.v1.FileLink"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string target = 2;
+   */
+  target: string;
+
+  /**
+   * @generated from field: bool overwrite = 3;
+   */
+  overwrite: boolean;
+};
+
+/**
+ * Describes the message roost.guest.v1.FileLink.
+ * Use `create(FileLinkSchema)` to create a new message.
+ */
+export const FileLinkSchema: GenMessage<FileLink> = /*@__PURE__*/
+  messageDesc(file_guest, 32);
+
+/**
  * @generated from message roost.guest.v1.SearchText
  */
 export type SearchText = Message<"roost.guest.v1.SearchText"> & {
@@ -1449,7 +1510,7 @@ export type SearchText = Message<"roost.guest.v1.SearchText"> & {
  * Use `create(SearchTextSchema)` to create a new message.
  */
 export const SearchTextSchema: GenMessage<SearchText> = /*@__PURE__*/
-  messageDesc(file_guest, 32);
+  messageDesc(file_guest, 33);
 
 /**
  * @generated from message roost.guest.v1.SearchMatches
@@ -1466,7 +1527,7 @@ export type SearchMatches = Message<"roost.guest.v1.SearchMatches"> & {
  * Use `create(SearchMatchesSchema)` to create a new message.
  */
 export const SearchMatchesSchema: GenMessage<SearchMatches> = /*@__PURE__*/
-  messageDesc(file_guest, 33);
+  messageDesc(file_guest, 34);
 
 /**
  * @generated from message roost.guest.v1.FileMatches
@@ -1488,7 +1549,7 @@ export type FileMatches = Message<"roost.guest.v1.FileMatches"> & {
  * Use `create(FileMatchesSchema)` to create a new message.
  */
 export const FileMatchesSchema: GenMessage<FileMatches> = /*@__PURE__*/
-  messageDesc(file_guest, 34);
+  messageDesc(file_guest, 35);
 
 /**
  * @generated from message roost.guest.v1.LineMatch
@@ -1521,7 +1582,7 @@ export type LineMatch = Message<"roost.guest.v1.LineMatch"> & {
  * Use `create(LineMatchSchema)` to create a new message.
  */
 export const LineMatchSchema: GenMessage<LineMatch> = /*@__PURE__*/
-  messageDesc(file_guest, 35);
+  messageDesc(file_guest, 36);
 
 /**
  * @generated from message roost.guest.v1.Span
@@ -1543,7 +1604,7 @@ export type Span = Message<"roost.guest.v1.Span"> & {
  * Use `create(SpanSchema)` to create a new message.
  */
 export const SpanSchema: GenMessage<Span> = /*@__PURE__*/
-  messageDesc(file_guest, 36);
+  messageDesc(file_guest, 37);
 
 /**
  * @generated from message roost.guest.v1.SearchFinished
@@ -1565,7 +1626,7 @@ export type SearchFinished = Message<"roost.guest.v1.SearchFinished"> & {
  * Use `create(SearchFinishedSchema)` to create a new message.
  */
 export const SearchFinishedSchema: GenMessage<SearchFinished> = /*@__PURE__*/
-  messageDesc(file_guest, 37);
+  messageDesc(file_guest, 38);
 
 /**
  * File names below root, respecting .gitignore: SearchPaths…, then SearchFinished.
@@ -1609,7 +1670,7 @@ export type SearchFiles = Message<"roost.guest.v1.SearchFiles"> & {
  * Use `create(SearchFilesSchema)` to create a new message.
  */
 export const SearchFilesSchema: GenMessage<SearchFiles> = /*@__PURE__*/
-  messageDesc(file_guest, 38);
+  messageDesc(file_guest, 39);
 
 /**
  * @generated from message roost.guest.v1.SearchPaths
@@ -1626,7 +1687,7 @@ export type SearchPaths = Message<"roost.guest.v1.SearchPaths"> & {
  * Use `create(SearchPathsSchema)` to create a new message.
  */
 export const SearchPathsSchema: GenMessage<SearchPaths> = /*@__PURE__*/
-  messageDesc(file_guest, 39);
+  messageDesc(file_guest, 40);
 
 /**
  * @generated from message roost.guest.v1.TerminalSize
@@ -1648,7 +1709,7 @@ export type TerminalSize = Message<"roost.guest.v1.TerminalSize"> & {
  * Use `create(TerminalSizeSchema)` to create a new message.
  */
 export const TerminalSizeSchema: GenMessage<TerminalSize> = /*@__PURE__*/
-  messageDesc(file_guest, 40);
+  messageDesc(file_guest, 41);
 
 /**
  * Makes a terminal that lives until its shell ends or it is closed, whoever is connected. Answer: as to
@@ -1699,7 +1760,7 @@ export type TerminalCreate = Message<"roost.guest.v1.TerminalCreate"> & {
  * Use `create(TerminalCreateSchema)` to create a new message.
  */
 export const TerminalCreateSchema: GenMessage<TerminalCreate> = /*@__PURE__*/
-  messageDesc(file_guest, 41);
+  messageDesc(file_guest, 42);
 
 /**
  * Answer: TerminalState, Data… (output; offsets continue from TerminalState.offset), TerminalExited.
@@ -1740,7 +1801,7 @@ export type TerminalAttach = Message<"roost.guest.v1.TerminalAttach"> & {
  * Use `create(TerminalAttachSchema)` to create a new message.
  */
 export const TerminalAttachSchema: GenMessage<TerminalAttach> = /*@__PURE__*/
-  messageDesc(file_guest, 42);
+  messageDesc(file_guest, 43);
 
 /**
  * @generated from message roost.guest.v1.TerminalState
@@ -1795,7 +1856,7 @@ export type TerminalState = Message<"roost.guest.v1.TerminalState"> & {
  * Use `create(TerminalStateSchema)` to create a new message.
  */
 export const TerminalStateSchema: GenMessage<TerminalState> = /*@__PURE__*/
-  messageDesc(file_guest, 43);
+  messageDesc(file_guest, 44);
 
 /**
  * @generated from message roost.guest.v1.TerminalExited
@@ -1817,7 +1878,7 @@ export type TerminalExited = Message<"roost.guest.v1.TerminalExited"> & {
  * Use `create(TerminalExitedSchema)` to create a new message.
  */
 export const TerminalExitedSchema: GenMessage<TerminalExited> = /*@__PURE__*/
-  messageDesc(file_guest, 44);
+  messageDesc(file_guest, 45);
 
 /**
  * @generated from message roost.guest.v1.TerminalResize
@@ -1839,7 +1900,7 @@ export type TerminalResize = Message<"roost.guest.v1.TerminalResize"> & {
  * Use `create(TerminalResizeSchema)` to create a new message.
  */
 export const TerminalResizeSchema: GenMessage<TerminalResize> = /*@__PURE__*/
-  messageDesc(file_guest, 45);
+  messageDesc(file_guest, 46);
 
 /**
  * @generated from message roost.guest.v1.TerminalClose
@@ -1856,7 +1917,7 @@ export type TerminalClose = Message<"roost.guest.v1.TerminalClose"> & {
  * Use `create(TerminalCloseSchema)` to create a new message.
  */
 export const TerminalCloseSchema: GenMessage<TerminalClose> = /*@__PURE__*/
-  messageDesc(file_guest, 46);
+  messageDesc(file_guest, 47);
 
 /**
  * @generated from message roost.guest.v1.TerminalList
@@ -1869,7 +1930,7 @@ export type TerminalList = Message<"roost.guest.v1.TerminalList"> & {
  * Use `create(TerminalListSchema)` to create a new message.
  */
 export const TerminalListSchema: GenMessage<TerminalList> = /*@__PURE__*/
-  messageDesc(file_guest, 47);
+  messageDesc(file_guest, 48);
 
 /**
  * @generated from message roost.guest.v1.Terminals
@@ -1886,7 +1947,7 @@ export type Terminals = Message<"roost.guest.v1.Terminals"> & {
  * Use `create(TerminalsSchema)` to create a new message.
  */
 export const TerminalsSchema: GenMessage<Terminals> = /*@__PURE__*/
-  messageDesc(file_guest, 48);
+  messageDesc(file_guest, 49);
 
 /**
  * @generated from message roost.guest.v1.Terminals.Terminal
@@ -1948,7 +2009,7 @@ export type Terminals_Terminal = Message<"roost.guest.v1.Terminals.Terminal"> & 
  * Use `create(Terminals_TerminalSchema)` to create a new message.
  */
 export const Terminals_TerminalSchema: GenMessage<Terminals_Terminal> = /*@__PURE__*/
-  messageDesc(file_guest, 48, 0);
+  messageDesc(file_guest, 49, 0);
 
 /**
  * Answer: ExecStarted, Data (channels stdout, stderr), ExecExited. The process outlives a dropped
@@ -2010,7 +2071,7 @@ export type ExecStart = Message<"roost.guest.v1.ExecStart"> & {
  * Use `create(ExecStartSchema)` to create a new message.
  */
 export const ExecStartSchema: GenMessage<ExecStart> = /*@__PURE__*/
-  messageDesc(file_guest, 49);
+  messageDesc(file_guest, 50);
 
 /**
  * @generated from message roost.guest.v1.ExecAttach
@@ -2037,7 +2098,7 @@ export type ExecAttach = Message<"roost.guest.v1.ExecAttach"> & {
  * Use `create(ExecAttachSchema)` to create a new message.
  */
 export const ExecAttachSchema: GenMessage<ExecAttach> = /*@__PURE__*/
-  messageDesc(file_guest, 50);
+  messageDesc(file_guest, 51);
 
 /**
  * @generated from message roost.guest.v1.ExecStarted
@@ -2069,7 +2130,7 @@ export type ExecStarted = Message<"roost.guest.v1.ExecStarted"> & {
  * Use `create(ExecStartedSchema)` to create a new message.
  */
 export const ExecStartedSchema: GenMessage<ExecStarted> = /*@__PURE__*/
-  messageDesc(file_guest, 51);
+  messageDesc(file_guest, 52);
 
 /**
  * @generated from message roost.guest.v1.ExecExited
@@ -2091,7 +2152,7 @@ export type ExecExited = Message<"roost.guest.v1.ExecExited"> & {
  * Use `create(ExecExitedSchema)` to create a new message.
  */
 export const ExecExitedSchema: GenMessage<ExecExited> = /*@__PURE__*/
-  messageDesc(file_guest, 52);
+  messageDesc(file_guest, 53);
 
 /**
  * @generated from message roost.guest.v1.ExecSignal
@@ -2113,7 +2174,7 @@ export type ExecSignal = Message<"roost.guest.v1.ExecSignal"> & {
  * Use `create(ExecSignalSchema)` to create a new message.
  */
 export const ExecSignalSchema: GenMessage<ExecSignal> = /*@__PURE__*/
-  messageDesc(file_guest, 53);
+  messageDesc(file_guest, 54);
 
 /**
  * @generated from message roost.guest.v1.ExecList
@@ -2126,7 +2187,7 @@ export type ExecList = Message<"roost.guest.v1.ExecList"> & {
  * Use `create(ExecListSchema)` to create a new message.
  */
 export const ExecListSchema: GenMessage<ExecList> = /*@__PURE__*/
-  messageDesc(file_guest, 54);
+  messageDesc(file_guest, 55);
 
 /**
  * @generated from message roost.guest.v1.Execs
@@ -2143,7 +2204,7 @@ export type Execs = Message<"roost.guest.v1.Execs"> & {
  * Use `create(ExecsSchema)` to create a new message.
  */
 export const ExecsSchema: GenMessage<Execs> = /*@__PURE__*/
-  messageDesc(file_guest, 55);
+  messageDesc(file_guest, 56);
 
 /**
  * @generated from message roost.guest.v1.Execs.Exec
@@ -2180,7 +2241,7 @@ export type Execs_Exec = Message<"roost.guest.v1.Execs.Exec"> & {
  * Use `create(Execs_ExecSchema)` to create a new message.
  */
 export const Execs_ExecSchema: GenMessage<Execs_Exec> = /*@__PURE__*/
-  messageDesc(file_guest, 55, 0);
+  messageDesc(file_guest, 56, 0);
 
 /**
  * Answer: Ports, at once and at every change, until cancelled.
@@ -2195,7 +2256,7 @@ export type PortsWatch = Message<"roost.guest.v1.PortsWatch"> & {
  * Use `create(PortsWatchSchema)` to create a new message.
  */
 export const PortsWatchSchema: GenMessage<PortsWatch> = /*@__PURE__*/
-  messageDesc(file_guest, 56);
+  messageDesc(file_guest, 57);
 
 /**
  * @generated from message roost.guest.v1.Ports
@@ -2214,7 +2275,7 @@ export type Ports = Message<"roost.guest.v1.Ports"> & {
  * Use `create(PortsSchema)` to create a new message.
  */
 export const PortsSchema: GenMessage<Ports> = /*@__PURE__*/
-  messageDesc(file_guest, 57);
+  messageDesc(file_guest, 58);
 
 /**
  * @generated from message roost.guest.v1.Ports.Port
@@ -2251,7 +2312,7 @@ export type Ports_Port = Message<"roost.guest.v1.Ports.Port"> & {
  * Use `create(Ports_PortSchema)` to create a new message.
  */
 export const Ports_PortSchema: GenMessage<Ports_Port> = /*@__PURE__*/
-  messageDesc(file_guest, 57, 0);
+  messageDesc(file_guest, 58, 0);
 
 /**
  * @generated from message roost.guest.v1.MetricsWatch
@@ -2268,7 +2329,7 @@ export type MetricsWatch = Message<"roost.guest.v1.MetricsWatch"> & {
  * Use `create(MetricsWatchSchema)` to create a new message.
  */
 export const MetricsWatchSchema: GenMessage<MetricsWatch> = /*@__PURE__*/
-  messageDesc(file_guest, 58);
+  messageDesc(file_guest, 59);
 
 /**
  * @generated from message roost.guest.v1.Metrics
@@ -2333,7 +2394,7 @@ export type Metrics = Message<"roost.guest.v1.Metrics"> & {
  * Use `create(MetricsSchema)` to create a new message.
  */
 export const MetricsSchema: GenMessage<Metrics> = /*@__PURE__*/
-  messageDesc(file_guest, 59);
+  messageDesc(file_guest, 60);
 
 /**
  * @generated from message roost.guest.v1.RepositoriesStatus
@@ -2346,7 +2407,7 @@ export type RepositoriesStatus = Message<"roost.guest.v1.RepositoriesStatus"> & 
  * Use `create(RepositoriesStatusSchema)` to create a new message.
  */
 export const RepositoriesStatusSchema: GenMessage<RepositoriesStatus> = /*@__PURE__*/
-  messageDesc(file_guest, 60);
+  messageDesc(file_guest, 61);
 
 /**
  * @generated from message roost.guest.v1.Repositories
@@ -2363,7 +2424,7 @@ export type Repositories = Message<"roost.guest.v1.Repositories"> & {
  * Use `create(RepositoriesSchema)` to create a new message.
  */
 export const RepositoriesSchema: GenMessage<Repositories> = /*@__PURE__*/
-  messageDesc(file_guest, 61);
+  messageDesc(file_guest, 62);
 
 /**
  * @generated from message roost.guest.v1.Repositories.Repository
@@ -2416,7 +2477,7 @@ export type Repositories_Repository = Message<"roost.guest.v1.Repositories.Repos
  * Use `create(Repositories_RepositorySchema)` to create a new message.
  */
 export const Repositories_RepositorySchema: GenMessage<Repositories_Repository> = /*@__PURE__*/
-  messageDesc(file_guest, 61, 0);
+  messageDesc(file_guest, 62, 0);
 
 /**
  * @generated from message roost.guest.v1.ListProcesses
@@ -2429,7 +2490,7 @@ export type ListProcesses = Message<"roost.guest.v1.ListProcesses"> & {
  * Use `create(ListProcessesSchema)` to create a new message.
  */
 export const ListProcessesSchema: GenMessage<ListProcesses> = /*@__PURE__*/
-  messageDesc(file_guest, 62);
+  messageDesc(file_guest, 63);
 
 /**
  * @generated from message roost.guest.v1.Processes
@@ -2446,7 +2507,7 @@ export type Processes = Message<"roost.guest.v1.Processes"> & {
  * Use `create(ProcessesSchema)` to create a new message.
  */
 export const ProcessesSchema: GenMessage<Processes> = /*@__PURE__*/
-  messageDesc(file_guest, 63);
+  messageDesc(file_guest, 64);
 
 /**
  * @generated from message roost.guest.v1.Processes.Process
@@ -2488,7 +2549,7 @@ export type Processes_Process = Message<"roost.guest.v1.Processes.Process"> & {
  * Use `create(Processes_ProcessSchema)` to create a new message.
  */
 export const Processes_ProcessSchema: GenMessage<Processes_Process> = /*@__PURE__*/
-  messageDesc(file_guest, 63, 0);
+  messageDesc(file_guest, 64, 0);
 
 /**
  * Sent at every start before anybody else is let in.
@@ -2565,7 +2626,7 @@ export type Configure = Message<"roost.guest.v1.Configure"> & {
  * Use `create(ConfigureSchema)` to create a new message.
  */
 export const ConfigureSchema: GenMessage<Configure> = /*@__PURE__*/
-  messageDesc(file_guest, 64);
+  messageDesc(file_guest, 65);
 
 /**
  * @generated from message roost.guest.v1.Configured
@@ -2587,7 +2648,7 @@ export type Configured = Message<"roost.guest.v1.Configured"> & {
  * Use `create(ConfiguredSchema)` to create a new message.
  */
 export const ConfiguredSchema: GenMessage<Configured> = /*@__PURE__*/
-  messageDesc(file_guest, 65);
+  messageDesc(file_guest, 66);
 
 /**
  * Stops everything in order: hang up, terminate, sync, unmount, power off.
@@ -2606,7 +2667,7 @@ export type Shutdown = Message<"roost.guest.v1.Shutdown"> & {
  * Use `create(ShutdownSchema)` to create a new message.
  */
 export const ShutdownSchema: GenMessage<Shutdown> = /*@__PURE__*/
-  messageDesc(file_guest, 66);
+  messageDesc(file_guest, 67);
 
 /**
  * @generated from enum roost.guest.v1.StreamClass

@@ -25,6 +25,12 @@ pub struct Target {
     path: String,
     /// Permission bits of a new file, octal.
     mode: Option<String>,
+    /// Names an upload of several parts.
+    upload: Option<String>,
+    #[serde(default)]
+    offset: u64,
+    #[serde(default)]
+    more: bool,
     /// Makes the folders above as well.
     #[serde(default)]
     parents: bool,
@@ -80,6 +86,11 @@ pub async fn write(
         Some(text) => u32::from_str_radix(text, 8)
             .map_err(|_| Problem::invalid("`mode` is an octal number such as 755."))?,
     };
+    if target.upload.is_none() && (target.more || target.offset > 0) {
+        return Err(Problem::invalid(
+            "`offset` and `more` are of a file in parts: give all of them the same `upload`.",
+        ));
+    }
     let header = |name: header::HeaderName| {
         parts
             .headers
@@ -96,6 +107,9 @@ pub async fn write(
             .into(),
         mode,
         make_parents: target.parents,
+        upload: target.upload.unwrap_or_default(),
+        offset: target.offset,
+        more: target.more,
     };
     let written = session
         .write_file(write, body(content))

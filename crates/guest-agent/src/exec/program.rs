@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -94,8 +95,16 @@ impl Program {
             stderr: pipes.stderr,
             controlling_terminal: false,
         };
+        let folder = launch.working_directory.clone();
         let started = machine.processes.launch(machine, launch).await;
-        let Started { pid, exit } = started.map_err(|error| cannot_start(&first, &error))?;
+        let Started { pid, exit } = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // The kernel does not say whether it was the folder or the program.
+                enter(machine, folder).await?;
+                return Err(cannot_start(&first, &error));
+            }
+        };
         let linger = match request.linger_seconds {
             0 => DEFAULT_LINGER,
             seconds => Duration::from_secs(seconds.into()).min(LONGEST_LINGER),
@@ -159,11 +168,21 @@ impl Program {
     }
 }
 
+/// Whether a program can be run in this folder. When not, the request is wrong rather than the program missing.
+async fn enter(machine: &Machine, folder: PathBuf) -> Result<(), CallError> {
+    let looked = move || {
+        std::fs::metadata(folder.join(".")).map_err(|error| {
+            let attempt = format!("entering the folder {}", folder.display());
+            CallError::invalid(CallError::system(attempt, &error).to_string())
+        })
+    };
+    machine.threads.run(looked).await.map(drop)
+}
+
+/// `NotFound`: there is no such program; `Permission`: it is there and cannot be run.
 fn cannot_start(program: &str, error: &io::Error) -> CallError {
     if error.kind() == io::ErrorKind::NotFound {
-        return CallError::not_found(format!(
-            "there is no program {program}, or the folder to run it in is missing"
-        ));
+        return CallError::not_found(format!("there is no program {program}"));
     }
     CallError::system(format!("starting {program}"), error)
 }

@@ -1,11 +1,11 @@
-//! Making folders, renaming, removing.
+//! Making folders and links, renaming, removing.
 
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::{attempt, copying};
+use super::{attempt, copying, writing};
 use crate::session::{CallError, During};
 
 pub fn make_directory(path: &Path, parents: bool) -> Result<(), CallError> {
@@ -15,6 +15,24 @@ pub fn make_directory(path: &Path, parents: bool) -> Result<(), CallError> {
         std::fs::create_dir(path)
     };
     made.during(attempt("making the folder", path))
+}
+
+/// With `overwrite` a file or a link gives its place up at once; a folder does not.
+pub fn link(path: &Path, target: &str, overwrite: bool) -> Result<(), CallError> {
+    let linking = || attempt("linking", path);
+    match std::os::unix::fs::symlink(target, path) {
+        Err(error) if overwrite && error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let temporary = writing::temporary(path);
+            std::os::unix::fs::symlink(target, &temporary).during(linking())?;
+            std::fs::rename(&temporary, path)
+                .during(linking())
+                .inspect_err(|_| {
+                    // What could not take the place is in nobody's way for long.
+                    let _ = std::fs::remove_file(&temporary);
+                })
+        }
+        made => made.during(linking()),
+    }
 }
 
 /// Without `overwrite` nothing is replaced. Across file systems it copies and removes.

@@ -54,6 +54,10 @@ pub fn describe(
     } else {
         None
     };
+    let link_target = match symlink.then(|| std::fs::read_link(path)) {
+        Some(Ok(target)) => target.to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
     let metadata = target.as_ref().unwrap_or(own);
     FileInfo {
         r#type: kind(metadata.file_type()).into(),
@@ -65,6 +69,7 @@ pub fn describe(
         version: version(metadata),
         name,
         writable: writable(user, metadata),
+        link_target,
     }
 }
 

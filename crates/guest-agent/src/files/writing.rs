@@ -12,7 +12,7 @@ use std::sync::Arc;
 use guest_protocol::frames::{FileInfo, FileWrite, FileWritten, failure};
 use rustix::fs::RenameFlags;
 
-use super::{attempt, checked_path, info};
+use super::{attempt, checked_path, info, parts};
 use crate::machine::Machine;
 use crate::session::{Answer, Call, CallError, During, Outcome};
 use crate::threads::Threads;
@@ -46,7 +46,10 @@ pub async fn write(machine: &'static Machine, mut call: Call, request: FileWrite
             let user = &machine.user;
             let info = machine
                 .threads
-                .run(move || target.get()?.finish(&request, user))
+                .run(move || match request.more {
+                    true => target.get()?.leave(user),
+                    false => target.get()?.finish(&request, user),
+                })
                 .await?;
             return call
                 .answer(Answer::FileWritten(FileWritten { info: Some(info) }))
@@ -82,11 +85,13 @@ struct Target {
     file: File,
     /// To be renamed to the path; none: the file itself is written.
     temporary: Option<PathBuf>,
+    /// The temporary file stays when this write ends: further parts of the file follow.
+    kept: bool,
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let (Some(temporary), false) = (&self.temporary, self.kept) {
             // It has been renamed, or nobody can do anything about it.
             let _ = std::fs::remove_file(temporary);
         }
@@ -106,26 +111,24 @@ impl Target {
             .as_ref()
             .is_some_and(|existing| !existing.is_file())
         {
-            return Self::in_place(path);
+            return Self::in_place(request, path);
         }
-        let mode = match (&existing, request.mode) {
-            (Some(existing), _) => existing.mode() & 0o7777,
-            (None, 0) => 0o644,
-            (None, mode) => mode & 0o7777,
+        let mode = mode(request, existing.as_ref());
+        let begun = match request.upload.is_empty() {
+            true => Self::beside(path.clone(), existing.as_ref(), mode),
+            false => return Self::part(request, path),
         };
-        match Self::beside(path.clone(), existing.as_ref(), mode) {
+        match begun {
             Ok(target) => Ok(target),
             Err(error) if existing.is_some() && error.kind() == io::ErrorKind::PermissionDenied => {
-                Self::in_place(path)
+                Self::in_place(request, path)
             }
             Err(error) => Err(CallError::system(attempt("writing", &path)(), &error)),
         }
     }
 
     fn beside(path: PathBuf, existing: Option<&std::fs::Metadata>, mode: u32) -> io::Result<Self> {
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let random = u128::from_ne_bytes(guest_protocol::link::random_nonce());
-        let temporary = folder.join(format!("{TEMPORARY}{random:032x}"));
+        let temporary = temporary(&path);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -135,22 +138,40 @@ impl Target {
             path,
             file,
             temporary: Some(temporary),
+            kept: false,
         };
-        if let Some(existing) = existing {
-            let made = target.file.metadata()?;
-            if (made.uid(), made.gid()) != (existing.uid(), existing.gid()) {
-                std::os::unix::fs::fchown(
-                    &target.file,
-                    Some(existing.uid()),
-                    Some(existing.gid()),
-                )?;
-            }
-        }
-        target.file.set_permissions(Permissions::from_mode(mode))?;
+        target.take_over(existing, mode)?;
         Ok(target)
     }
 
-    fn in_place(path: PathBuf) -> Result<Self, CallError> {
+    /// The owner of the file that it will replace, and its mode.
+    fn take_over(&self, existing: Option<&std::fs::Metadata>, mode: u32) -> io::Result<()> {
+        if let Some(existing) = existing {
+            let made = self.file.metadata()?;
+            if (made.uid(), made.gid()) != (existing.uid(), existing.gid()) {
+                std::os::unix::fs::fchown(&self.file, Some(existing.uid()), Some(existing.gid()))?;
+            }
+        }
+        self.file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// Goes on with the file that gathers the parts.
+    fn part(request: &FileWrite, path: PathBuf) -> Result<Self, CallError> {
+        let (temporary, file) = parts::open(request, &path)?;
+        Ok(Self {
+            path,
+            file,
+            temporary: Some(temporary),
+            // What has arrived stays when a part breaks off: it is sent again from there.
+            kept: true,
+        })
+    }
+
+    fn in_place(request: &FileWrite, path: PathBuf) -> Result<Self, CallError> {
+        if !request.upload.is_empty() {
+            let reason = format!("{} cannot be written in parts", path.display());
+            return Err(CallError::invalid(reason));
+        }
         let file = OpenOptions::new()
             .write(true)
             .truncate(true)
@@ -161,6 +182,7 @@ impl Target {
             path,
             file,
             temporary: None,
+            kept: false,
         })
     }
 
@@ -170,11 +192,31 @@ impl Target {
             .during(attempt("writing", &self.path))
     }
 
+    /// The end of a part that others follow; tells how many bytes are there.
+    fn leave(&self, user: &User) -> Result<FileInfo, CallError> {
+        let metadata = self
+            .file
+            .metadata()
+            .during(attempt("writing", &self.path))?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(info::describe(
+            user,
+            &self.path,
+            &metadata,
+            true,
+            name.into(),
+        ))
+    }
+
     fn finish(&self, request: &FileWrite, user: &User) -> Result<FileInfo, CallError> {
         let writing = || attempt("writing", &self.path);
         if let Some(temporary) = &self.temporary {
             self.file.sync_all().during(writing())?;
-            check(request, &self.path)?;
+            let existing = check(request, &self.path)?;
+            if self.kept {
+                let mode = mode(request, existing.as_ref());
+                self.take_over(existing.as_ref(), mode).during(writing())?;
+            }
             let flags = if request.overwrite {
                 RenameFlags::empty()
             } else {
@@ -201,6 +243,22 @@ impl Target {
         }
         info::of(user, &self.path, false)
     }
+}
+
+/// That of the file that is replaced, or as asked for.
+fn mode(request: &FileWrite, existing: Option<&std::fs::Metadata>) -> u32 {
+    match (existing, request.mode) {
+        (Some(existing), _) => existing.mode() & 0o7777,
+        (None, 0) => 0o644,
+        (None, mode) => mode & 0o7777,
+    }
+}
+
+/// A name beside `path` that nobody has.
+pub fn temporary(path: &Path) -> PathBuf {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let random = u128::from_ne_bytes(guest_protocol::link::random_nonce());
+    folder.join(format!("{TEMPORARY}{random:032x}"))
 }
 
 /// Where a path leads, when it is a link to something.

@@ -32,6 +32,7 @@ pub async fn run(machine: &'static Machine, call: Call, request: Request) -> Out
         Request::FileWatch(request) => files::watch::serve(machine, call, request).await,
         Request::FileArchive(request) => files::archive(machine, call, request).await,
         Request::FileExtract(request) => files::extract(machine, call, request).await,
+        Request::FileLink(request) => files::link(machine, call, request).await,
         Request::SearchText(request) => search::text::serve(machine, call, request).await,
         Request::SearchFiles(request) => search::files::serve(machine, call, request).await,
         Request::TerminalCreate(request) => terminals::create(machine, call, request).await,

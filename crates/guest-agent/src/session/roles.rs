@@ -15,6 +15,7 @@ pub fn allows(role: Role, request: &Request) -> bool {
         | Request::FileCopy(_)
         | Request::FileRemove(_)
         | Request::FileExtract(_)
+        | Request::FileLink(_)
         | Request::TerminalCreate(_)
         | Request::TerminalResize(_)
         | Request::TerminalClose(_)

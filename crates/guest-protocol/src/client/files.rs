@@ -5,8 +5,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Answer, Call, Error, Request, Session};
 use crate::frames::{
-    Data, FileArchive, FileCopy, FileExtract, FileInfo, FileList, FileMakeDirectory, FileRead,
-    FileRemove, FileRename, FileStat, FileWrite,
+    Data, FileArchive, FileCopy, FileExtract, FileInfo, FileLink, FileList, FileMakeDirectory,
+    FileRead, FileRemove, FileRename, FileStat, FileWrite,
 };
 
 /// Pieces in which local content is read for sending, bytes.
@@ -72,6 +72,19 @@ impl Session {
         .await
     }
 
+    /// The same of the name itself: a symbolic link is not followed.
+    pub async fn stat_link(&self, path: &str) -> Result<FileInfo, Error> {
+        let request = FileStat {
+            path: path.into(),
+            no_follow: true,
+        };
+        self.ask(Request::FileStat(request), "stat", |answer| match answer {
+            Answer::FileInfo(info) => Some(info),
+            _ => None,
+        })
+        .await
+    }
+
     /// The entries of a folder.
     pub async fn list(&self, path: &str) -> Result<Vec<FileInfo>, Error> {
         let mut call = self.call(Request::FileList(FileList { path: path.into() }))?;
@@ -121,7 +134,8 @@ impl Session {
         })
     }
 
-    /// Writes a whole file; it appears at once when all of it has arrived.
+    /// Writes a whole file, or the part of one that `request` names; it appears at once when all of it has
+    /// arrived.
     pub async fn write_file(
         &self,
         request: FileWrite,
@@ -166,6 +180,16 @@ impl Session {
         };
         self.command(Request::FileMakeDirectory(request), "make directory")
             .await
+    }
+
+    /// Makes a symbolic link in the place of a file or link of this name, if there is one.
+    pub async fn link(&self, path: &str, target: &str) -> Result<(), Error> {
+        let request = FileLink {
+            path: path.into(),
+            target: target.into(),
+            overwrite: true,
+        };
+        self.command(Request::FileLink(request), "link").await
     }
 
     pub async fn rename(&self, from: &str, to: &str, overwrite: bool) -> Result<(), Error> {
