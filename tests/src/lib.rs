@@ -7,12 +7,14 @@
 //! - [`api`]: the control plane's API, as a program uses it.
 //! - [`cli`]: the command line.
 //! - [`guest`]: sessions with guests.
+//! - [`pty`]: a terminal for a program.
 //! - [`traces`]: what must not be left behind.
 //! - [`until`]: waiting for a condition, never for a time.
 
 pub mod api;
 pub mod cli;
 pub mod guest;
+pub mod pty;
 pub mod server;
 pub mod traces;
 

@@ -107,7 +107,7 @@ async fn silence(server: &Server) -> anyhow::Result<()> {
     assert!(silent.detail.contains("Stop and start it"), "{silent:#?}");
     let said = roost(server.api(), &["exec", "bad", "--", "true"]);
     let said = tokio::time::timeout(Duration::from_secs(40), said).await??;
-    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(said.code, 255, "{said:?}");
     assert!(said.stderr.contains("does not answer"), "{said:?}");
     attached.abort();
     let stopped = server.api().stop("bad").await?;
@@ -140,7 +140,7 @@ async fn killed_agent(server: &Server) -> anyhow::Result<()> {
     let told = format!("{}{}", failure.message, failure.log);
     assert!(told.contains("Kernel panic"), "{failure:#?}");
     let said = roost(server.api(), &["exec", "bad", "--", "true"]).await?;
-    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(said.code, 255, "{said:?}");
     assert!(
         said.stderr.contains("failed") && said.stderr.contains("Start it"),
         "{said:?}"

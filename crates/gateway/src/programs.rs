@@ -81,7 +81,7 @@ pub async fn admit(gateway: &Gateway, headers: &HeaderMap, name: &str) -> Result
 }
 
 fn wrong_token() -> Problem {
-    Problem::sign_in("This token is not valid, or no longer.")
+    Problem::sign_in("This token is not valid, or no longer. Make a new one, or run `roost login`.")
 }
 
 /// `GET /api/v1/session/WORKSPACE/interactive|bulk`: a guest session over a WebSocket.

@@ -8,6 +8,7 @@ mod copy;
 mod exec;
 mod forward;
 mod guest;
+mod hint;
 mod login;
 mod output;
 mod profile;
@@ -18,6 +19,8 @@ mod workspaces;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+
+use crate::print;
 
 pub use api::Api;
 pub use output::Output;
@@ -54,8 +57,49 @@ pub enum ClientCommand {
     Open(workspaces::Open),
 }
 
+impl ClientCommand {
+    /// The workspace that it is about.
+    fn workspace(&self) -> Option<&str> {
+        match self {
+            Self::Login(_) | Self::Logout | Self::Ls(_) | Self::Create(_) => None,
+            Self::Start(start) => Some(&start.workspace),
+            Self::Stop(stop) => Some(&stop.workspace),
+            Self::Rm(rm) => rm.workspaces.first().map(String::as_str),
+            Self::Exec(exec) => Some(&exec.workspace),
+            Self::Shell(shell) => Some(&shell.workspace),
+            Self::Cp(cp) => cp.workspace(),
+            Self::PortForward(forward) => Some(&forward.workspace),
+            Self::Logs(logs) => Some(&logs.workspace),
+            Self::Open(open) => Some(&open.workspace),
+        }
+    }
+
+    /// The code that says "it was Roost that failed", for commands whose other codes are a program's own.
+    fn failure_code(&self) -> Option<u8> {
+        matches!(self, Self::Exec(_) | Self::Shell(_)).then_some(exec::OWN_FAILURE)
+    }
+}
+
 /// Runs one command; the exit code of `exec` is that of what it ran.
 pub async fn run(command: ClientCommand, output: Output) -> anyhow::Result<ExitCode> {
+    let (workspace, own_failure) = (
+        command.workspace().map(String::from),
+        command.failure_code(),
+    );
+    let error = match dispatch(command, output).await {
+        Ok(code) => return Ok(code),
+        Err(error) => hint::with_hint(error, workspace.as_deref()).await,
+    };
+    match own_failure {
+        Some(code) if !error.is::<print::Closed>() => {
+            print::remark(format_args!("roost: {error:#}"));
+            Ok(ExitCode::from(code))
+        }
+        _ => Err(error),
+    }
+}
+
+async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<ExitCode> {
     match command {
         ClientCommand::Login(login) => login.run(output).await?,
         ClientCommand::Logout => login::logout(output).await?,

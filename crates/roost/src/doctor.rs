@@ -15,6 +15,7 @@ use model::WorkspaceId;
 use crate::config::{Config, default_data};
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::host;
+use crate::print;
 
 /// File in which a running server says what it found.
 pub const REPORT: &str = "doctor.json";
@@ -41,9 +42,9 @@ impl Doctor {
             Err(error) => return Err(error.into()),
         };
         if json {
-            println!("{}", serde_json::to_string_pretty(&description)?);
+            print::line(serde_json::to_string_pretty(&description)?)?;
         } else {
-            print!("{}", in_words(&description));
+            print::bytes(in_words(&description).as_bytes())?;
         }
         let sound = description
             .layers

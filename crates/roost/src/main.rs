@@ -5,6 +5,7 @@
 //!
 //! - [`up`]: the whole server on one machine; start here.
 //! - [`config`], [`data_folder`], [`port`]: what it is told and where it keeps what it knows.
+//! - [`print`]: what every command says goes through it.
 //! - [`doctor`], [`trust`], [`users`]: for operators.
 //!
 //! Tested by running the program: `tests/` beside this, and the workspace's `tests/`.
@@ -17,6 +18,7 @@ mod doctor;
 mod host;
 mod logs;
 mod port;
+mod print;
 mod trust;
 mod up;
 mod users;
@@ -69,8 +71,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<print::Closed>() => ExitCode::from(print::CLOSED_CODE),
         Err(error) => {
-            eprintln!("roost: {error:#}");
+            print::remark(format_args!("roost: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -84,16 +87,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {
-            version(arguments.json);
+            version(arguments.json)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "roost",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "roost", &mut script);
+            print::bytes(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Up(up) => runtime()?.block_on(up.run(arguments.json)),
@@ -121,11 +121,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn version(json: bool) {
+fn version(json: bool) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     if json {
-        println!("{}", serde_json::json!({ "version": version }));
+        print::line(serde_json::json!({ "version": version }))
     } else {
-        println!("roost {version}");
+        print::line(format_args!("roost {version}"))
     }
 }

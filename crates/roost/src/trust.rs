@@ -9,6 +9,7 @@ use clap::Args;
 use gateway::tls::authority::{Authority, certificate_path};
 
 use crate::config::{Config, default_data};
+use crate::print;
 
 /// Where Debian and its relatives take further authorities from.
 const SYSTEM: &str = "/usr/local/share/ca-certificates/roost-local-authority.crt";
@@ -47,24 +48,22 @@ impl Trust {
         }
         if json {
             let installed = Path::new(SYSTEM).exists();
-            println!(
-                "{}",
-                serde_json::json!({ "certificate": certificate, "installed": installed })
-            );
+            print::line(serde_json::json!({ "certificate": certificate, "installed": installed }))?;
             return Ok(ExitCode::SUCCESS);
         }
-        println!("The authority's certificate: {}", certificate.display());
-        println!(
-            "It signs for {} and names below it only.\n\n\
+        print::line(format_args!(
+            "The authority's certificate: {}\n\
+             It signs for {} and names below it only.\n\n\
              This machine's programs:  sudo roost trust --install --data {}\n\
              Chromium on Linux:        certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n roost -i {}\n\
              Firefox:                  Settings, Privacy & Security, View Certificates, Authorities, Import\n\
              macOS:                    security add-trusted-cert -k ~/Library/Keychains/login.keychain-db FILE\n\
              Windows:                  certutil -user -addstore Root FILE",
+            certificate.display(),
             config.domain,
             data.display(),
             certificate.display(),
-        );
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 }

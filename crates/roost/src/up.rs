@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, Tls};
 use crate::data_folder::DataFolder;
+use crate::print;
 use crate::{control, doctor, host, logs, port, trust};
 
 pub use options::Up;
@@ -191,10 +192,10 @@ async fn leave(control: &ControlPlane, host: &dyn Host, json: bool) {
         return;
     }
     match running {
-        0 => eprintln!("Stopped."),
-        1 => eprintln!("Stopped. One workspace keeps running; `roost up` takes it up again."),
-        many => {
-            eprintln!("Stopped. {many} workspaces keep running; `roost up` takes them up again.")
-        }
+        0 => print::remark("Stopped."),
+        1 => print::remark("Stopped. One workspace keeps running; `roost up` takes it up again."),
+        many => print::remark(format_args!(
+            "Stopped. {many} workspaces keep running; `roost up` takes them up again."
+        )),
     }
 }

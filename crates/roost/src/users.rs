@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::config::{Config, default_data};
 use crate::control::{self, fault};
 use crate::data_folder::DataFolder;
+use crate::print;
 
 #[derive(Debug, Args)]
 pub struct Users {
@@ -50,15 +51,12 @@ impl Users {
         let with_link = |(user, link): (User, NewLink)| {
             let url = format!("{address}/welcome#{}", link.token);
             if json {
-                println!(
-                    "{}",
-                    json!({ "user": user, "link": url, "expires_ms": link.expires_ms })
-                );
+                print::line(json!({ "user": user, "link": url, "expires_ms": link.expires_ms }))
             } else {
-                println!(
+                print::line(format_args!(
                     "{} chooses a password at\n\n    {url}\n\nThe link works once.",
                     user.email
-                );
+                ))
             }
         };
         match self.action {
@@ -73,18 +71,21 @@ impl Users {
                     Role::Member
                 };
                 let added = control.add_user(&AddUser { email, name, role }).await;
-                with_link(added.map_err(fault)?);
+                with_link(added.map_err(fault)?)?;
             }
             Action::ResetPassword { email } => {
-                with_link(control.reset_password(&email).await.map_err(fault)?);
+                with_link(control.reset_password(&email).await.map_err(fault)?)?;
             }
             Action::List => {
                 let users = control.users().await.map_err(fault)?;
                 if json {
-                    println!("{}", serde_json::to_string(&users)?);
+                    print::line(serde_json::to_string(&users)?)?;
                 } else {
                     for user in users {
-                        println!("{}  {}  {:?}", user.email, user.name, user.role);
+                        print::line(format_args!(
+                            "{}  {}  {:?}",
+                            user.email, user.name, user.role
+                        ))?;
                     }
                 }
             }

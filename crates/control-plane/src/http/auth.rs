@@ -53,7 +53,7 @@ impl FromRequestParts<Arc<App>> for SignedIn {
                 Some(caller) => Ok(Self(caller)),
                 None => Err(Fault::new(
                     Kind::NotSignedIn,
-                    "This API token is not valid, or no longer. Make a new one, or `roost login`.",
+                    "This API token is not valid, or no longer. Make a new one, or run `roost login`.",
                 )),
             };
         }

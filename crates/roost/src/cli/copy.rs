@@ -1,23 +1,34 @@
 //! `roost cp`: files between this machine and a workspace.
+//!
+//! - [`upload`], [`download`]: the two directions. Both go over a guest session, so no limit that a proxy sets
+//!   on the size of a request is in their way.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod download;
+mod upload;
 
-use anyhow::Context;
+use std::path::Path;
+
 use clap::Args;
 use guest_protocol::client::Session;
-use guest_protocol::frames::{FileType, FileWrite, StreamClass};
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::io::AsyncWriteExt;
+use guest_protocol::frames::StreamClass;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use super::{Api, Output, guest};
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Folders are copied with all that is in them. A symbolic link is copied as a link. Onto a folder means: into it, \
+under the name of the source. Permissions go along. Relative paths in a workspace are below the folder that the \
+editor opens.")]
 pub struct Cp {
     /// A local path, or `WORKSPACE:PATH`
     source: String,
     /// The other side: one of both is a workspace's
     target: String,
+    /// Where the source itself is a link, copy what it leads to
+    #[arg(long, short = 'L')]
+    follow: bool,
 }
 
 /// One side of a copy.
@@ -37,19 +48,85 @@ fn place(text: &str) -> Place<'_> {
     }
 }
 
+/// What was copied.
+#[derive(Debug, Default, Serialize)]
+struct Copied {
+    files: u64,
+    folders: u64,
+    links: u64,
+    bytes: u64,
+    /// Neither files, folders nor links: sockets, pipes, devices.
+    skipped: Vec<String>,
+}
+
 impl Cp {
-    pub async fn run(self, api: &Api, output: Output) -> anyhow::Result<()> {
-        match (place(&self.source), place(&self.target)) {
+    /// The workspace that one side names.
+    pub fn workspace(&self) -> Option<&str> {
+        [&self.source, &self.target]
+            .into_iter()
+            .find_map(|side| match place(side) {
+                Place::Guest { workspace, .. } => Some(workspace),
+                Place::Local(_) => None,
+            })
+    }
+
+    pub async fn run(&self, api: &Api, output: Output) -> anyhow::Result<()> {
+        let copied = match (place(&self.source), place(&self.target)) {
             (Place::Local(from), Place::Guest { workspace, path }) => {
+                upload::check(from, self.follow)?;
                 let session = guest::session(api, workspace, StreamClass::Bulk).await?;
-                upload(&session, from, &absolute(&session, path), output).await
+                upload::run(
+                    &session,
+                    from,
+                    &absolute(&session, path),
+                    self.follow,
+                    output,
+                )
+                .await?
             }
             (Place::Guest { workspace, path }, Place::Local(to)) => {
                 let session = guest::session(api, workspace, StreamClass::Bulk).await?;
-                download(&session, &absolute(&session, path), to, output).await
+                download::run(&session, &absolute(&session, path), to, self.follow, output).await?
             }
             _ => anyhow::bail!("one side is local and the other is WORKSPACE:PATH"),
+        };
+        for path in &copied.skipped {
+            output.say(&format!(
+                "{path} is left out: it is neither a file, a folder nor a link."
+            ));
         }
+        if output.json {
+            return output.print(&copied, |_| String::new());
+        }
+        output.say(&copied.in_words());
+        Ok(())
+    }
+}
+
+impl Copied {
+    fn in_words(&self) -> String {
+        let count = |number, one: &str, many: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            number => Some(format!("{number} {many}")),
+        };
+        let parts: Vec<String> = [
+            count(self.files, "file", "files"),
+            count(self.folders, "folder", "folders"),
+            count(self.links, "link", "links"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        format!(
+            "Copied {}, {}.",
+            if parts.is_empty() {
+                "nothing".into()
+            } else {
+                parts.join(", ")
+            },
+            HumanBytes(self.bytes)
+        )
     }
 }
 
@@ -59,105 +136,6 @@ fn absolute(session: &Session, path: &str) -> String {
         return path.into();
     }
     format!("{}/{path}", session.welcome().workspace)
-}
-
-async fn upload(session: &Session, from: &Path, to: &str, output: Output) -> anyhow::Result<()> {
-    let mut targets = vec![(from.to_owned(), onto(session, from, to).await?)];
-    while let Some((from, to)) = targets.pop() {
-        let metadata = tokio::fs::metadata(&from)
-            .await
-            .with_context(|| format!("reading {}", from.display()))?;
-        if metadata.is_dir() {
-            session.make_directory(&to, true).await?;
-            let mut entries = tokio::fs::read_dir(&from).await?;
-            while let Some(entry) = entries.next_entry().await? {
-                let name = entry.file_name();
-                let name = name
-                    .to_str()
-                    .with_context(|| format!("{name:?} is not UTF-8"))?;
-                targets.push((entry.path(), format!("{to}/{name}")));
-            }
-            continue;
-        }
-        let file = tokio::fs::File::open(&from)
-            .await
-            .with_context(|| format!("opening {}", from.display()))?;
-        let bar = bar(output, &to, metadata.len());
-        let write = FileWrite {
-            path: to,
-            create: true,
-            overwrite: true,
-            mode: mode(&metadata),
-            make_parents: true,
-            ..FileWrite::default()
-        };
-        session.write_file(write, bar.wrap_async_read(file)).await?;
-        bar.finish_and_clear();
-    }
-    Ok(())
-}
-
-/// A folder as the target means: below it, under the source's name.
-async fn onto(session: &Session, from: &Path, to: &str) -> anyhow::Result<String> {
-    let to = to.trim_end_matches('/');
-    match session.stat(to).await {
-        Ok(info) if info.r#type() == FileType::Directory => {
-            let name = from
-                .file_name()
-                .and_then(|name| name.to_str())
-                .context("the source has no name")?;
-            Ok(format!("{to}/{name}"))
-        }
-        _ => Ok(to.into()),
-    }
-}
-
-fn mode(metadata: &std::fs::Metadata) -> u32 {
-    metadata.permissions().mode() & 0o777
-}
-
-async fn download(session: &Session, from: &str, to: &Path, output: Output) -> anyhow::Result<()> {
-    let name = Path::new(from)
-        .file_name()
-        .context("the source has no name")?;
-    let target = if to.is_dir() {
-        to.join(name)
-    } else {
-        to.to_owned()
-    };
-    let mut left: Vec<(String, PathBuf)> = vec![(from.into(), target)];
-    while let Some((from, to)) = left.pop() {
-        let info = session
-            .stat(&from)
-            .await
-            .with_context(|| format!("looking at {from}"))?;
-        if info.r#type() == FileType::Directory {
-            tokio::fs::create_dir_all(&to).await?;
-            for entry in session.list(&from).await? {
-                anyhow::ensure!(
-                    !entry.name.contains('/'),
-                    "the workspace names a file {:?}",
-                    entry.name
-                );
-                left.push((format!("{from}/{}", entry.name), to.join(&entry.name)));
-            }
-            continue;
-        }
-        let mut content = session.read_file(&from, 0, 0).await?;
-        let mut file = tokio::fs::File::create(&to)
-            .await
-            .with_context(|| format!("writing {}", to.display()))?;
-        let bar = bar(output, &from, info.size);
-        while let Some(bytes) = content.next().await? {
-            file.write_all(&bytes).await?;
-            bar.inc(bytes.len() as u64);
-        }
-        file.flush().await?;
-        let permissions = std::fs::Permissions::from_mode(info.mode & 0o777);
-        file.set_permissions(permissions).await?;
-        bar.finish_and_clear();
-    }
-    Ok(())
 }
 
 fn bar(output: Output, name: &str, bytes: u64) -> ProgressBar {
@@ -194,5 +172,16 @@ mod tests {
         );
         assert_eq!(place("./a:b"), Place::Local(Path::new("./a:b")));
         assert_eq!(place("plain"), Place::Local(Path::new("plain")));
+    }
+
+    #[test]
+    fn what_was_copied_is_told_in_words() {
+        let copied = Copied {
+            files: 3,
+            folders: 1,
+            bytes: 2048,
+            ..Copied::default()
+        };
+        assert_eq!(copied.in_words(), "Copied 3 files, 1 folder, 2.00 KiB.");
     }
 }

@@ -1,5 +1,7 @@
 //! `roost port-forward`: a port of a workspace on this machine's loopback.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use clap::Args;
 use futures::{SinkExt, StreamExt};
@@ -9,10 +11,11 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::api::path_segment;
 use super::{Api, Output, guest};
+use crate::print;
 
 #[derive(Debug, Args)]
 pub struct PortForward {
-    workspace: String,
+    pub workspace: String,
     /// `REMOTE`, or `LOCAL:REMOTE`; local 0 takes a free one
     #[arg(value_parser = ports)]
     ports: (Option<u16>, u16),
@@ -59,21 +62,42 @@ impl PortForward {
             },
         )?;
         loop {
-            let (connection, _) = listener.accept().await?;
+            let (connection, peer) = listener.accept().await?;
             let api = api.clone();
             let path = format!("/tunnel/{}/{remote}", path_segment(&self.workspace));
+            let what = format!("port {remote} of {}", workspace.name);
             tokio::spawn(async move {
-                if let Err(error) = carry(&api, &path, connection).await {
-                    output.say(&format!("{error:#}"));
+                let tunnel = match guest::socket(&api, &path).await {
+                    Ok(tunnel) => tunnel,
+                    Err(error) => return refused(output, peer, remote, &what, &error),
+                };
+                if let Err(error) = carry(tunnel, connection).await {
+                    output.say(&format!(
+                        "The connection from {peer} to {what} broke: {error:#}"
+                    ));
                 }
             });
         }
     }
 }
 
+/// Says why a program here finds its connection closed at once.
+fn refused(output: Output, peer: SocketAddr, remote: u16, what: &str, error: &anyhow::Error) {
+    if output.json {
+        let refusal = format!("{error:#}");
+        let told = serde_json::json!({ "from": peer, "remote": remote, "refused": refusal });
+        // That nobody reads it is no reason to end the other connections.
+        let _ = print::line(told);
+    } else {
+        output.say(&format!(
+            "A connection from {peer} to {what} was refused: {error:#}"
+        ));
+    }
+}
+
 /// Carries one connection over a WebSocket until either side ends.
-async fn carry(api: &Api, path: &str, connection: TcpStream) -> anyhow::Result<()> {
-    let (mut to_guest, mut from_guest) = guest::socket(api, path).await?.split();
+async fn carry(tunnel: guest::Socket, connection: TcpStream) -> anyhow::Result<()> {
+    let (mut to_guest, mut from_guest) = tunnel.split();
     let (mut reader, mut writer) = connection.into_split();
     let outward = async {
         let mut buffer = vec![0; 32 * 1024];

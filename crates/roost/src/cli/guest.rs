@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
+use control_api::problem::Problem;
 use futures::{SinkExt, StreamExt};
 use guest_protocol::client::Session;
 use guest_protocol::frames::StreamClass;
@@ -14,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::Api;
-use super::api::path_segment;
+use super::api::{Refused, path_segment};
 
 const CLIENT: &str = concat!("roost ", env!("CARGO_PKG_VERSION"));
 
@@ -74,20 +75,20 @@ pub async fn socket(api: &Api, path: &str) -> anyhow::Result<Socket> {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
-            anyhow::bail!("{}", refusal(response.status().as_u16(), body))
+            Err(refusal(response.status().as_u16(), body))
         }
         Err(error) => Err(error).context("opening a connection to the workspace"),
     }
 }
 
 /// What a server says against an upgrade: a problem document, or plain text.
-fn refusal(status: u16, body: &[u8]) -> String {
-    if let Ok(problem) = serde_json::from_slice::<control_api::problem::Problem>(body) {
-        return problem.detail;
+fn refusal(status: u16, body: &[u8]) -> anyhow::Error {
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return Refused(Box::new(problem)).into();
     }
     match String::from_utf8_lossy(body).trim() {
-        "" => format!("the server answered {status}"),
-        text => text.to_owned(),
+        "" => anyhow::anyhow!("the server answered {status}"),
+        text => anyhow::anyhow!("{text}"),
     }
 }
 

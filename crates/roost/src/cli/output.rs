@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::print;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     pub json: bool,
@@ -15,17 +17,16 @@ impl Output {
         people: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(value)?);
+            print::line(serde_json::to_string_pretty(value)?)
         } else {
-            println!("{}", people(value));
+            print::line(people(value))
         }
-        Ok(())
     }
 
     /// A remark that programs do not want.
     pub fn say(self, text: &str) {
         if !self.json {
-            eprintln!("{text}");
+            print::remark(text);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Api, exec, guest};
 
 #[derive(Debug, Args)]
 pub struct Shell {
-    workspace: String,
+    pub workspace: String,
     /// Name of a terminal that is made, or attached to when it is there
     #[arg(long)]
     session: Option<String>,
@@ -25,7 +25,7 @@ pub struct Shell {
 impl Shell {
     pub async fn run(self, api: &Api) -> anyhow::Result<ExitCode> {
         let session = guest::session(api, &self.workspace, StreamClass::Interactive).await?;
-        let mut terminal = session
+        let created = session
             .terminal_create(TerminalCreate {
                 size: Some(size()),
                 command: self.command,
@@ -37,7 +37,11 @@ impl Shell {
                 title: "roost shell".into(),
                 ..TerminalCreate::default()
             })
-            .await?;
+            .await;
+        let mut terminal = match created {
+            Err(error) => return exec::not_started(error),
+            Ok(terminal) => terminal,
+        };
         let name = terminal.state().terminal.clone();
         let raw = RawTerminal::enter();
         let mut screen = tokio::io::stdout();

@@ -11,6 +11,7 @@ use super::api::path_segment;
 use super::output::table;
 use super::progress::follow_start;
 use super::{Api, Output};
+use crate::print;
 
 #[derive(Debug, Args)]
 pub struct Ls {
@@ -138,7 +139,7 @@ async fn settle(api: &Api, begun: Workspace, detach: bool, output: Output) -> an
 
 #[derive(Debug, Args)]
 pub struct Start {
-    workspace: String,
+    pub workspace: String,
     /// Do not wait until it is ready
     #[arg(long)]
     detach: bool,
@@ -154,7 +155,7 @@ impl Start {
 
 #[derive(Debug, Args)]
 pub struct Stop {
-    workspace: String,
+    pub workspace: String,
     /// Do not wait until it has stopped
     #[arg(long)]
     detach: bool,
@@ -174,7 +175,7 @@ impl Stop {
 #[derive(Debug, Args)]
 pub struct Rm {
     #[arg(required = true)]
-    workspaces: Vec<String>,
+    pub workspaces: Vec<String>,
     /// Delete though work would be lost
     #[arg(long, short)]
     force: bool,
@@ -201,7 +202,7 @@ impl Rm {
             output.say(&format!("{name} is deleted."));
         }
         if output.json {
-            println!("{}", serde_json::json!({ "deleted": self.workspaces }));
+            return print::line(serde_json::json!({ "deleted": self.workspaces }));
         }
         Ok(())
     }
@@ -209,7 +210,7 @@ impl Rm {
 
 #[derive(Debug, Args)]
 pub struct Logs {
-    workspace: String,
+    pub workspace: String,
     /// Only the console of the machine
     #[arg(long)]
     console: bool,
@@ -249,7 +250,7 @@ impl Logs {
 
 #[derive(Debug, Args)]
 pub struct Open {
-    workspace: String,
+    pub workspace: String,
 }
 
 impl Open {

@@ -6,6 +6,7 @@ use fleet_api::host::{Accelerator, HostDescription};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::print;
 
 pub struct Summary<'a> {
     pub url: &'a str,
@@ -20,7 +21,7 @@ pub struct Summary<'a> {
 
 impl Summary<'_> {
     pub fn print(&self, json: bool) {
-        if json {
+        let text = if json {
             let line = json!({
                 "url": self.url,
                 "first_link": self.first_link,
@@ -28,10 +29,12 @@ impl Summary<'_> {
                 "data": self.data,
                 "accelerator": self.host.accelerator,
             });
-            println!("{line}");
+            line.to_string()
         } else {
-            println!("{}", self.in_words());
-        }
+            self.in_words()
+        };
+        // A server runs on though nobody reads what it says.
+        let _ = print::line(text);
     }
 
     fn in_words(&self) -> String {

@@ -1,0 +1,79 @@
+//! `login`, `logout`, and tokens that are valid no longer.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::Context;
+use roost_tests::Server;
+use roost_tests::api::{EMAIL, PASSWORD};
+use roost_tests::cli::{Said, command};
+use tokio::io::AsyncWriteExt;
+
+use super::{fine, refused};
+
+/// As somebody whose settings are in a folder, without variables.
+async fn person(
+    server: &Server,
+    home: &Path,
+    arguments: &[&str],
+    input: &str,
+) -> anyhow::Result<Said> {
+    let mut child = command(server.api(), arguments)?
+        .env_remove("ROOST_URL")
+        .env_remove("ROOST_TOKEN")
+        .env("XDG_CONFIG_HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("stdin is piped")?;
+    // Some commands end before they have read it.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    Ok(Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
+}
+
+pub async fn run(server: &Server) -> anyhow::Result<()> {
+    let home = tempfile::tempdir()?;
+    let home = home.path();
+    let stranger = person(server, home, &["ls"], "").await?;
+    refused(&stranger, 1, &["not signed in", "roost login"]);
+    let login = |password| {
+        let url = server.api().url();
+        let arguments = ["login", url, "--email", EMAIL, "--password-stdin"];
+        async move { person(server, home, &arguments, password).await }
+    };
+    let wrong = login("not it\n").await?;
+    refused(&wrong, 1, &["password is wrong"]);
+    let signed_in = login(&format!("{PASSWORD}\n")).await?;
+    assert!(fine(&signed_in).contains(EMAIL), "{signed_in:?}");
+    let file = home.join("roost/client.toml");
+    assert_eq!(
+        std::fs::metadata(&file)?.permissions().mode() & 0o777,
+        0o600
+    );
+    fine(&person(server, home, &["ls"], "").await?);
+
+    let saved = std::fs::read_to_string(&file)?;
+    let signed_out = person(server, home, &["logout"], "").await?;
+    assert_eq!(signed_out.code, 0, "{signed_out:?}");
+    assert!(!file.exists());
+    // A copy of it is of no use: the token was revoked, which every command says with what to do.
+    std::fs::write(&file, saved)?;
+    for (arguments, code) in [
+        (&["ls"][..], 1),
+        (&["start", "x"], 1),
+        (&["cp", "x:y", "."], 1),
+        (&["exec", "x", "--", "true"], 255),
+    ] {
+        let said = person(server, home, arguments, "").await?;
+        refused(&said, code, &["token is not valid", "roost login"]);
+    }
+    Ok(())
+}
