@@ -6,7 +6,6 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from './deadline'
 import { chooseInMenu, makeInExplorer, nameInExplorer, palette, row, shell } from './explorer'
-import { picture } from './screenshots'
 import { openEditor, openFile, save } from './workbench'
 import { EMAIL, openWorld, PASSWORD, type World } from './world'
 
@@ -363,12 +362,20 @@ test('a server that is gone is said calmly; what was typed arrives, and a newer 
   await openEditor(page)
 })
 
+test('a workspace that was stopped under an open editor is started from there', async () => {
+  await world.roost('stop', 'bench')
+  await page.getByRole('heading', { name: 'bench is stopped' }).waitFor()
+  await page.getByRole('button', { name: 'Start' }).click()
+  await page.locator('#curtain').waitFor({ state: 'hidden' })
+  await row(page, 'README.md').waitFor()
+  expect(await shell(page, 'cat src/found.txt')).toContain('typed meanwhile')
+})
+
 test('a deletion says first what it would lose', async () => {
   await page.goto(`${world.server.origin}/workspaces/bench`)
   await page.getByRole('button', { name: 'Delete' }).click()
   const dialog = page.getByRole('dialog')
   await dialog.getByText(/uncommitted files/).waitFor()
-  await picture(page, 'dialog-delete')
   await page.keyboard.press('Escape')
   await page.locator('dialog').waitFor({ state: 'detached' })
   expect(await focused()).toBe('Delete')

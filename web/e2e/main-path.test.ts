@@ -70,6 +70,7 @@ test('a repository becomes a workspace, and the timeline shows how', async () =>
   await picture(page, 'workspace-running')
   await page.getByRole('link', { name: 'Workspaces' }).click()
   await page.getByText('Running', { exact: true }).waitFor()
+  await page.locator('article').getByRole('meter', { name: 'Memory' }).waitFor()
   await picture(page, 'dashboard-running')
 })
 

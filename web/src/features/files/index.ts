@@ -17,13 +17,20 @@ export function filesFeature(): Feature {
       registerCustomProvider('file', provider)
       registerImages(files, provider.onDidChangeFile)
     },
-    startLater: async ({ files }) => {
+    startLater: async ({ session, files, folder }) => {
       registerDownload(files)
       const [commands, textFiles] = await Promise.all([getService(ICommandService), getService(ITextFileService)])
-      provider?.onDidLoseEvents((folder) => {
+      const lookAgain = (below: string) => {
         const open = textFiles.files.models.map((model) => model.resource)
-        provider?.suspect(open.filter((each) => each.scheme === 'file' && each.path.startsWith(folder.path)))
+        provider?.suspect(open.filter((each) => each.scheme === 'file' && each.path.startsWith(below)))
         void commands.executeCommand('workbench.files.action.refreshFilesExplorer')
+      }
+      provider?.onDidLoseEvents(({ path }) => lookAgain(path))
+      // What the explorer asked of a machine that stopped failed, and it does not ask again by itself.
+      let stopped = false
+      session.interactive.onState(({ kind }) => {
+        if (kind === 'open' && stopped) lookAgain(folder)
+        if (kind === 'open' || kind === 'stopped') stopped = kind === 'stopped'
       })
     },
   }
