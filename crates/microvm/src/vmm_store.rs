@@ -124,12 +124,11 @@ fn remembered(store: &Path, program: &Path) -> Option<PinnedVmm> {
         .first()
         .is_some_and(|first| first.path == program);
     let folder = store.join(&remembered.hash);
-    (same_program && remembered.sources.iter().all(unchanged) && folder.is_dir()).then_some(
-        PinnedVmm {
-            folder,
-            hash: remembered.hash,
-        },
-    )
+    let whole = Layout::of(&folder).modules.is_dir();
+    (same_program && remembered.sources.iter().all(unchanged) && whole).then_some(PinnedVmm {
+        folder,
+        hash: remembered.hash,
+    })
 }
 
 /// Copies the sources into a folder named by their hash.
@@ -143,6 +142,9 @@ fn keep(store: &Path, sources: &[Source]) -> io::Result<PinnedVmm> {
 }
 
 fn keep_in(store: &Path, sources: &[Source], unfinished: &Path) -> io::Result<PinnedVmm> {
+    // A QEMU that is built in one piece has none, and is started with the empty folder.
+    let modules = |folder: &Path| fs::create_dir_all(Layout::of(folder).modules);
+    modules(unfinished)?;
     let mut whole = digest::Context::new(&digest::SHA256);
     for source in sources {
         let to = unfinished.join(&source.to);
@@ -160,7 +162,11 @@ fn keep_in(store: &Path, sources: &[Source], unfinished: &Path) -> io::Result<Pi
     match fs::rename(unfinished, &folder) {
         Ok(()) => File::open(store)?.sync_all()?,
         // Kept already, perhaps by somebody else a moment ago.
-        Err(_) if folder.is_dir() => fs::remove_dir_all(unfinished)?,
+        Err(_) if folder.is_dir() => {
+            fs::remove_dir_all(unfinished)?;
+            // Earlier versions kept no empty one.
+            modules(&folder)?;
+        }
         Err(error) => return Err(error),
     }
     Ok(PinnedVmm { folder, hash })
@@ -181,4 +187,24 @@ fn unfinished_name() -> String {
         std::process::id(),
         NUMBER.fetch_add(1, Ordering::Relaxed)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vmm_without_modules_has_an_empty_folder_of_them() {
+        let store = tempfile::tempdir().unwrap();
+        let program = Source {
+            from: "/bin/true".into(),
+            to: "qemu-system-x86_64".into(),
+        };
+        let kept = keep(store.path(), std::slice::from_ref(&program)).unwrap();
+        let modules = Layout::of(&kept.folder).modules;
+        assert!(modules.is_dir());
+        fs::remove_dir(&modules).unwrap();
+        assert_eq!(keep(store.path(), &[program]).unwrap().hash, kept.hash);
+        assert!(modules.is_dir());
+    }
 }
