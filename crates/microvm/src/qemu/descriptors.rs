@@ -147,9 +147,11 @@ fn open_disk(path: &Path) -> Result<(File, bool), BootError> {
             .custom_flags(flags.bits() as i32)
             .open(path)
     };
-    // Some file systems cannot; QEMU sets the flag itself on what it is given.
-    let direct = open(OFlags::DIRECT).is_ok();
-    let disk = open(OFlags::empty());
+    // Some file systems cannot. From version 9.1 on QEMU takes only a descriptor that has the flag as it wants it.
+    let (disk, direct) = match open(OFlags::DIRECT) {
+        Ok(disk) => (Ok(disk), true),
+        Err(_) => (open(OFlags::empty()), false),
+    };
     let disk = disk.map_err(|source| BootError::Open {
         what: "the VM's disk",
         path: path.to_owned(),
