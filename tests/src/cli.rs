@@ -1,6 +1,9 @@
 //! The command line, as a person at a shell meets it.
 
+use std::process::{Output, Stdio};
+
 use anyhow::Context;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::api::Api;
@@ -16,7 +19,24 @@ pub struct Said {
 
 /// Runs `roost ARGUMENTS` against the server, signed in.
 pub async fn roost(api: &Api, arguments: &[&str]) -> anyhow::Result<Said> {
-    let output = command(api, arguments)?.output().await?;
+    said(command(api, arguments)?.output().await?)
+}
+
+/// Runs the command to its end with this on its standard input.
+pub async fn fed(command: &mut Command, input: &str) -> anyhow::Result<Said> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("stdin is piped")?;
+    // Some commands end before they have read it.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    said(child.wait_with_output().await?)
+}
+
+fn said(output: Output) -> anyhow::Result<Said> {
     Ok(Said {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout)?,
@@ -24,7 +44,7 @@ pub async fn roost(api: &Api, arguments: &[&str]) -> anyhow::Result<Said> {
     })
 }
 
-/// The same, not started yet.
+/// `roost ARGUMENTS`, signed in and not started yet.
 pub fn command(api: &Api, arguments: &[&str]) -> anyhow::Result<Command> {
     let program =
         std::env::var_os("ROOST_BIN").context("ROOST_BIN is not set: run `./dev test`")?;
@@ -33,7 +53,7 @@ pub fn command(api: &Api, arguments: &[&str]) -> anyhow::Result<Command> {
         .args(arguments)
         .env("ROOST_URL", api.url())
         .env("ROOST_TOKEN", api.token())
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .kill_on_drop(true);
     Ok(command)
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use control_api::workspaces::{CreateWorkspace, Workspace, WorkspaceState};
+use control_api::workspaces::{Workspace, WorkspaceState};
 use guest_protocol::frames::StreamClass;
+use roost_tests::api::empty;
 use roost_tests::cli::roost;
 use roost_tests::guest::{session, shell};
 use roost_tests::traces::Traces;
@@ -43,13 +44,7 @@ async fn a_machine_survives_a_full_disk_and_its_user_survives_the_machine() -> a
     .await?;
     let mut traces = Traces::of(server.data());
     let api = server.api();
-    let made = api
-        .create(&CreateWorkspace {
-            name: Some("bad".into()),
-            ..Default::default()
-        })
-        .await?;
-    assert_eq!(made.state, WorkspaceState::Running, "{made:#?}");
+    server.running(&empty("bad")).await?;
     traces.learn()?;
     full_disk(&server).await?;
     silence(&server).await?;

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use control_api::workspaces::{CreateWorkspace, WorkspaceState};
 use guest_protocol::frames::StreamClass;
+use roost_tests::api::empty;
 use roost_tests::guest::{session, shell};
 use roost_tests::{Options, Server};
 
@@ -43,12 +43,7 @@ async fn a_guest_has_the_hosts_proxy_and_trusts_the_hosts_extra_authority() -> a
     })
     .await?;
     let api = server.api();
-    let request = CreateWorkspace {
-        name: Some("inside".into()),
-        ..Default::default()
-    };
-    let workspace = api.create(&request).await?;
-    assert_eq!(workspace.state, WorkspaceState::Running, "{}", server.log());
+    server.running(&empty("inside")).await?;
     let guest = session(api, "inside", StreamClass::Interactive).await?;
     let said = shell(&guest, "echo $https_proxy $HTTPS_PROXY $no_proxy").await?;
     assert_eq!(

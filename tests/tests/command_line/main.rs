@@ -11,7 +11,6 @@ use control_api::workspaces::{Workspace, WorkspaceState};
 use roost_tests::cli::{Said, command, roost};
 use roost_tests::{Options, Server, until};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 
 /// The workspace that most of it is about.
 const NAME: &str = "workshop";
@@ -53,24 +52,6 @@ fn refused(said: &Said, code: i32, words: &[&str]) {
 #[track_caller]
 fn document(said: &Said) -> Value {
     serde_json::from_str(fine(said)).expect("one JSON document")
-}
-
-/// Runs with this on standard input.
-async fn fed(server: &Server, arguments: &[&str], input: &str) -> anyhow::Result<Said> {
-    let mut child = command(server.api(), arguments)?
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("stdin is piped")?;
-    stdin.write_all(input.as_bytes()).await?;
-    drop(stdin);
-    let output = child.wait_with_output().await?;
-    Ok(Said {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout)?,
-        stderr: String::from_utf8(output.stderr)?,
-    })
 }
 
 async fn without_a_workspace(server: &Server) -> anyhow::Result<()> {

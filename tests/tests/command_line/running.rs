@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use roost_tests::cli::{command, roost};
+use roost_tests::cli::{command, fed, roost};
 use roost_tests::pty::Terminal;
 use roost_tests::{Server, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{NAME, fed, fine, refused};
+use super::{NAME, fine, refused};
 
 pub async fn run(server: &Server) -> anyhow::Result<()> {
     programs(server).await?;
@@ -35,7 +35,11 @@ async fn programs(server: &Server) -> anyhow::Result<()> {
         (said.code, said.stdout.as_str(), said.stderr.as_str()),
         (7, "out\n", "err\n")
     );
-    let sorted = fed(server, &["exec", NAME, "--", "sort"], "b\na\n").await?;
+    let sorted = fed(
+        &mut command(server.api(), &["exec", NAME, "--", "sort"])?,
+        "b\na\n",
+    )
+    .await?;
     assert_eq!(fine(&sorted), "a\nb\n");
     let place = ["exec", NAME, "-C", "/tmp", "-e", "COLOUR=a=b", "--"];
     let said = roost(

@@ -2,13 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 
-use anyhow::Context;
 use roost_tests::Server;
 use roost_tests::api::{EMAIL, PASSWORD};
-use roost_tests::cli::{Said, command};
-use tokio::io::AsyncWriteExt;
+use roost_tests::cli::{Said, command, fed};
 
 use super::{fine, refused};
 
@@ -19,24 +16,12 @@ async fn person(
     arguments: &[&str],
     input: &str,
 ) -> anyhow::Result<Said> {
-    let mut child = command(server.api(), arguments)?
+    let mut command = command(server.api(), arguments)?;
+    command
         .env_remove("ROOST_URL")
         .env_remove("ROOST_TOKEN")
-        .env("XDG_CONFIG_HOME", home)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("stdin is piped")?;
-    // Some commands end before they have read it.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let output = child.wait_with_output().await?;
-    Ok(Said {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout)?,
-        stderr: String::from_utf8(output.stderr)?,
-    })
+        .env("XDG_CONFIG_HOME", home);
+    fed(&mut command, input).await
 }
 
 pub async fn run(server: &Server) -> anyhow::Result<()> {
