@@ -2,7 +2,11 @@
 import type { HtmlTagDescriptor, Plugin } from 'vite'
 
 /** Modules that the first picture needs and that are found late: the editor, and what colours text. */
-const EARLY = [/src\/app\/editor\.ts$/, /vscode-textmate\/release\/main\.js$/, /vscode-oniguruma\/release\/main\.js$/]
+const EARLY = [
+  /src\/app\/editor\.ts$/,
+  /src\/workbench\/regular-expressions\.ts$/,
+  /monaco-vscode-api\/_virtual\/main\.js$/,
+]
 const EARLY_ASSETS = /^assets\/(onig-.*\.wasm|codicon-.*\.ttf|vs-seti-icon-theme-.*\.json)$/
 /** Themes are chains of files, each of which names the next. */
 const EARLY_THEMES = /^assets\/(light|dark)_(?:modern|plus|vs)-.*\.json$/

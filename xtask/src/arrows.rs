@@ -9,6 +9,7 @@ mod tests {
     const ARROWS: &[(&str, &[&str])] = &[
         ("model", &[]),
         ("control-api", &["model"]),
+        ("http-api", &["control-api"]),
         ("fleet-api", &["model"]),
         ("guest-protocol", &[]),
         ("monitor-protocol", &[]),
@@ -33,13 +34,22 @@ mod tests {
                 "microvm",
             ],
         ),
-        ("control-plane", &["model", "control-api", "fleet-api"]),
+        (
+            "control-plane",
+            &["model", "control-api", "http-api", "fleet-api"],
+        ),
         // guest-protocol: programs' exec and files over HTTP are sessions of the gateway's own. It never
         // reads one that it carries.
         // control-api: the wire types of those requests.
         (
             "gateway",
-            &["model", "control-api", "fleet-api", "guest-protocol"],
+            &[
+                "model",
+                "control-api",
+                "http-api",
+                "fleet-api",
+                "guest-protocol",
+            ],
         ),
         (
             "roost",

@@ -30,6 +30,9 @@ pub struct Problem {
     /// Try again after this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// Where a person signs in again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in_url: Option<String>,
     /// `unsaved-work`: what would be lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<RepositoryReport>,
@@ -77,6 +80,10 @@ kinds! {
     /// A browser sent the request from a page of another origin.
     OriginRefused = "origin-refused", 403, "The request comes from another site";
     NotFound = "not-found", 404, "There is no such thing";
+    /// The path exists, but not with this method; `Allow` names those that it has.
+    MethodNotAllowed = "method-not-allowed", 405, "This cannot be done with it";
+    TooLarge = "too-large", 413, "It is too large";
+    UnsupportedMediaType = "unsupported-media-type", 415, "The body is of another kind";
     /// Somebody changed it in between: read it again.
     Conflict = "conflict", 409, "It has changed in between";
     /// The workspace's state does not allow it.
@@ -88,6 +95,22 @@ kinds! {
     EmailTaken = "email-taken", 409, "This e-mail address is taken";
     WeakPassword = "weak-password", 422, "The password is too weak";
     InvalidField = "invalid-field", 422, "A field has a value that is not possible";
+    /// A file or folder is there already.
+    AlreadyExists = "already-exists", 409, "It exists already";
+    NotADirectory = "not-a-directory", 409, "It is no folder";
+    IsADirectory = "is-a-directory", 409, "It is a folder";
+    DirectoryNotEmpty = "directory-not-empty", 409, "The folder is not empty";
+    /// The version in `If-Match` is not the current one, or a part of an upload does not follow the one before.
+    VersionChanged = "version-changed", 412, "It has changed in between";
+    NoSpace = "no-space", 507, "The workspace's disk is full";
+    /// The agent in the machine is older than the request.
+    Unsupported = "unsupported", 501, "This workspace is too old for that";
+    Busy = "busy", 429, "Too much at once";
+    PortClosed = "port-closed", 502, "Nothing listens on this port";
+    NoHttp = "no-http", 502, "The program does not answer";
+    /// A preview's workspace is stopped.
+    NotRunning = "not-running", 503, "The workspace is not running";
+    NoListener = "no-listener", 503, "No port could be opened";
     /// No host is there to do it.
     NoHost = "no-host", 503, "No host answers";
     /// The host could not do it.
@@ -105,6 +128,7 @@ impl Problem {
             field: None,
             suggestion: None,
             retry_after_s: None,
+            sign_in_url: None,
             repositories: Vec::new(),
         }
     }

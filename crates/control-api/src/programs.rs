@@ -28,6 +28,117 @@ use serde::{Deserialize, Serialize};
 /// Content type of [`ExecEvent`]s, one a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
+/// `{workspace}` in a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InWorkspace {
+    /// Its id or name.
+    pub workspace: String,
+}
+
+/// `{workspace}` and `{exec}` in a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InExec {
+    /// Id or name of the workspace.
+    pub workspace: String,
+    /// As in [`ExecEvent::Started`].
+    pub exec: String,
+}
+
+/// `{workspace}` and `{port}` in a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InTunnel {
+    /// Id or name of the workspace.
+    pub workspace: String,
+    /// Port in the workspace.
+    pub port: u16,
+}
+
+/// `{workspace}` and `{class}` in a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InSession {
+    /// Id or name of the workspace.
+    pub workspace: String,
+    pub class: SessionClass,
+}
+
+/// Which of the two sessions that a client holds, so that a download never stands before a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionClass {
+    /// What people feel: terminals, small reads, watches.
+    Interactive,
+    /// Whole files, searches, archives.
+    Bulk,
+}
+
+/// Where to go on with what a program said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExecOffsets {
+    /// Of the first byte of the standard output that was not seen.
+    pub stdout_offset: u64,
+    pub stderr_offset: u64,
+}
+
+/// A file or folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileQuery {
+    /// Absolute, in the workspace.
+    pub path: String,
+}
+
+/// A file to write, or a part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteFile {
+    /// Absolute, in the workspace.
+    pub path: String,
+    /// Permission bits of a new file, octal.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// Makes the folders above as well.
+    #[serde(default)]
+    pub parents: bool,
+    /// Names an upload of several parts.
+    #[serde(default)]
+    pub upload: Option<String>,
+    /// Of this part's first byte.
+    #[serde(default)]
+    pub offset: u64,
+    /// This is not the last part.
+    #[serde(default)]
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveFile {
+    /// Absolute, in the workspace.
+    pub path: String,
+    /// A folder with all that is in it.
+    #[serde(default)]
+    pub recursive: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadArchive {
+    /// Of the folder; absolute, in the workspace.
+    pub path: String,
+    #[serde(default)]
+    pub format: ArchiveFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ArchiveFormat {
+    #[default]
+    #[serde(rename = "tar.gz")]
+    TarGz,
+    #[serde(rename = "zip")]
+    Zip,
+}
+
 /// What to run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

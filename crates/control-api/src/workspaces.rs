@@ -151,7 +151,7 @@ pub struct UpdateWorkspace {
 
 /// Filters of `GET /api/v1/workspaces`; all must fit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct ListWorkspaces {
     /// States, separated by commas.
     pub state: Option<String>,
@@ -169,7 +169,7 @@ pub struct WorkspaceList {
 
 /// Whether a request answers at once or when the start is over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct Wait {
     /// `ready`: answer when the workspace is ready or its start has failed, or the time is over.
     pub wait: Option<WaitFor>,
@@ -189,7 +189,7 @@ pub enum WaitFor {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct DeleteWorkspace {
     /// Delete though work would be lost, or though nobody can tell.
     pub force: bool,
@@ -259,7 +259,7 @@ pub struct Console {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(deny_unknown_fields, default)]
 pub struct ConsoleQuery {
     /// 64 KiB when absent, at most 1 MiB.
     pub bytes: Option<u64>,
@@ -293,6 +293,7 @@ pub struct Remote {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RemoteQuery {
     pub url: String,
 }

@@ -61,9 +61,9 @@ impl Directory for Desk {
         })
     }
 
-    fn session_is_valid(&self, session: &str) -> Later<'_, bool> {
+    fn session_is_valid(&self, session: &str) -> Later<'_, Option<bool>> {
         let session = session.to_owned();
-        Box::pin(async move { logged(self.0.right_is_valid(&session).await).unwrap_or_default() })
+        Box::pin(async move { logged(self.0.right_is_valid(&session).await) })
     }
 
     fn bearer(&self, token: &str) -> Later<'_, Option<Caller>> {

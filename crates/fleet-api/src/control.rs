@@ -14,8 +14,9 @@ pub trait Directory: Send + Sync + 'static {
     /// The workspace of this name or id. Deleted ones are not found.
     fn route(&self, workspace: &str) -> Later<'_, Option<Route>>;
 
-    /// Whether a sign-in session or API token that a ticket was made from is still valid.
-    fn session_is_valid(&self, session: &str) -> Later<'_, bool>;
+    /// Whether a sign-in session or API token that a ticket was made from is still valid; nothing when that
+    /// cannot be told now.
+    fn session_is_valid(&self, session: &str) -> Later<'_, Option<bool>>;
 
     /// The user of an API token (`Authorization: Bearer`), for programs.
     fn bearer(&self, token: &str) -> Later<'_, Option<Caller>>;

@@ -3,15 +3,12 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use serde_json::json;
+use control_api::problem::Kind;
 
 /// Something that did not work, for a program (RFC 9457) or a person.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    pub status: StatusCode,
-    /// Stable last part of the problem's `type`.
-    pub kind: &'static str,
-    pub title: &'static str,
+    pub kind: Kind,
     /// What happened and what to do.
     pub detail: String,
     /// Where a person signs in again.
@@ -19,28 +16,16 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(
-        status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
-            status,
             kind,
-            title,
             detail: detail.into(),
             sign_in_url: None,
         }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            "There is no such thing",
-            detail,
-        )
+        Self::new(Kind::NotFound, detail)
     }
 
     pub fn unknown_workspace(name: &str) -> Self {
@@ -50,30 +35,15 @@ impl Problem {
     }
 
     pub fn sign_in(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "not-signed-in",
-            "Sign in first",
-            detail,
-        )
+        Self::new(Kind::NotSignedIn, detail)
     }
 
     pub fn refused(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "origin-refused",
-            "The request comes from another site",
-            detail,
-        )
+        Self::new(Kind::OriginRefused, detail)
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid-request",
-            "The request is not valid",
-            detail,
-        )
+        Self::new(Kind::InvalidRequest, detail)
     }
 
     pub fn not_running(state: &str, detail: &str) -> Self {
@@ -83,32 +53,21 @@ impl Problem {
             format!(": {detail}")
         };
         Self::new(
-            StatusCode::CONFLICT,
-            "wrong-state",
-            "Not possible in this state",
+            Kind::WrongState,
             format!("The workspace is {state}{why}. Start it, or wait until it runs."),
         )
     }
 
     pub fn json(&self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:problem-type:roost:{}", self.kind),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        if let Some(url) = &self.sign_in_url {
-            body["sign_in_url"] = url.as_str().into();
-        }
-        let mut response = Response::new(Body::from(body.to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        let problem = control_api::problem::Problem::new(self.kind, &*self.detail);
+        http_api::answers::respond(&control_api::problem::Problem {
+            sign_in_url: self.sign_in_url.clone(),
+            ..problem
+        })
+    }
+
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// As a page when a person looks at it, else as a problem document.
@@ -117,12 +76,23 @@ impl Problem {
             return self.json();
         }
         Page {
-            status: self.status,
-            title: self.title,
+            status: self.status(),
+            title: self.kind.title(),
             text: &self.detail,
             ..Page::default()
         }
         .render()
+    }
+}
+
+impl aide::OperationOutput for Problem {
+    type Inner = control_api::problem::Problem;
+
+    fn inferred_responses(
+        context: &mut aide::generate::GenContext,
+        _: &mut aide::openapi::Operation,
+    ) -> Vec<(Option<u16>, aide::openapi::Response)> {
+        http_api::answers::describe_problem(context)
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
+use control_api::programs::SessionClass;
 use fleet_api::control::Route;
 use fleet_api::host::{ByteStream, GuestRole, GuestStream, HostError};
 use model::WorkspaceId;
-use serde::Deserialize;
 
 use crate::Gateway;
 use crate::session::{Close, MAX_MESSAGE, Watcher, framed, pipe, refuse};
@@ -19,14 +19,6 @@ const MOST_SESSIONS: usize = 128;
 
 /// Between two notes to the control plane that somebody works here.
 const TOUCH: Duration = Duration::from_secs(30);
-
-/// Which of a tab's two sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    Interactive,
-    Bulk,
-}
 
 /// Whom a client may speak to, and how.
 #[derive(Clone)]
@@ -49,7 +41,7 @@ pub fn serve(
     gateway: Arc<Gateway>,
     upgrade: WebSocketUpgrade,
     guest: Guest,
-    class: Class,
+    class: SessionClass,
 ) -> Response {
     let span = tracing::Span::current();
     upgrade.on_upgrade(move |socket| {
@@ -57,25 +49,37 @@ pub fn serve(
     })
 }
 
-async fn run(gateway: Arc<Gateway>, socket: WebSocket, guest: Guest, class: Class) {
+async fn run(gateway: Arc<Gateway>, socket: WebSocket, guest: Guest, class: SessionClass) {
     let Some(_place) = gateway.crowd.enter(&guest.route.workspace) else {
         let close = Close::new(Close::BUSY, "too many sessions are open in this workspace");
         return refuse(socket, &close).await;
     };
     let stream = GuestStream::Session {
-        bulk: class == Class::Bulk,
+        bulk: class == SessionClass::Bulk,
         role: guest.role,
     };
     let connected = match connect(&guest.route, stream).await {
         Ok(connected) => connected,
         Err(error) => return refuse(socket, &close_for(&guest.route, &error)).await,
     };
+    let sign_in = guest.session.clone();
     let watcher = Watch {
         gateway: gateway.clone(),
         guest,
         touched: None,
     };
-    let close = pipe(socket, framed(connected), watcher, gateway.patience).await;
+    let must_end = async {
+        gateway.tickets.signed_out(&sign_in).await;
+        Close::new(Close::SIGN_IN, "the sign-in has ended")
+    };
+    let close = pipe(
+        socket,
+        framed(connected),
+        watcher,
+        must_end,
+        gateway.patience,
+    )
+    .await;
     tracing::debug!(code = close.code, reason = close.reason, "session ended");
 }
 
@@ -119,15 +123,6 @@ impl Watcher for Watch {
             self.touched = Some(Instant::now());
             self.gateway.directory.touch(&self.guest.route.workspace);
         }
-    }
-
-    async fn must_end(&mut self) -> Option<Close> {
-        let valid = self
-            .gateway
-            .tickets
-            .session_is_valid(&self.guest.session)
-            .await;
-        (!valid).then(|| Close::new(Close::SIGN_IN, "the sign-in has ended"))
     }
 
     async fn guest_ended(&mut self) -> Close {

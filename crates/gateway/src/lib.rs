@@ -93,7 +93,7 @@ impl Gateway {
             proxies: config.proxies,
             patience: config.patience,
             assets: assets::Assets::from_folder(config.web),
-            tickets: tickets::Tickets::new(key, directory.clone()),
+            tickets: tickets::Tickets::new(key, directory.clone(), config.patience.sign_out),
             directory,
             crowd: guest_session::Crowd::default(),
             listeners: listeners::Listeners::default(),
@@ -111,6 +111,11 @@ impl Gateway {
     ) {
         server::serve(server::Doors::new(self, control), listener, tls, stop).await;
     }
+}
+
+/// Adds what the requests of programs say of themselves to the API's document.
+pub fn describe(document: &mut aide::openapi::OpenApi) {
+    programs::describe(document);
 }
 
 /// Facts that [`server`] has put into every request.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use control_api::problem::Kind;
 use fleet_api::ticket::Door;
 use model::WorkspaceId;
 use serde_json::{Value, json};
@@ -68,9 +68,7 @@ async fn listen(
 ) -> Result<SocketAddr, Problem> {
     let failed = |error: std::io::Error| {
         Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no-listener",
-            "No port could be opened",
+            Kind::NoListener,
             format!("The server could not listen on a loopback address: {error}."),
         )
     };
@@ -121,9 +119,7 @@ impl Listeners {
         all.retain(|_, open| !open.serving.is_finished());
         if all.len() >= MOST && !all.contains_key(&(workspace.clone(), port)) {
             return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-listeners",
-                "Too many ports are open",
+                Kind::Busy,
                 format!("The server has {MOST} ports open for previews; it opens no more."),
             ));
         }

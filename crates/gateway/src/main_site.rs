@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
+use http_api::answers::wrong_method;
 use tower::ServiceExt;
 
 use crate::answers::Problem;
@@ -15,8 +16,9 @@ use crate::{Gateway, programs};
 const CONTROL: [&str; 4] = ["api", "open", "preview-entry", "metrics"];
 
 pub fn router(gateway: Arc<Gateway>, control: Router) -> Router {
-    programs::routes()
+    programs::router()
         .with_state(gateway.clone())
+        .method_not_allowed_fallback(wrong_method)
         .fallback(rest)
         .with_state((gateway, control))
 }

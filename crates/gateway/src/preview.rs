@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
+use control_api::problem::Kind;
 use fleet_api::control::Route;
 use fleet_api::host::HostError;
 use fleet_api::ticket::Door;
@@ -71,16 +72,23 @@ pub async fn serve(gateway: &Arc<Gateway>, target: Target, mut request: Request)
     }
     // A browser asks before it sends a cookie, so the question is the application's to answer.
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut sign_in_of_owner = String::new();
     if !admission::is_preflight(request.method(), request.headers()) {
-        if !admission::is_owner(gateway, request.headers(), &route, &target).await {
+        let owner = admission::owner(gateway, request.headers(), &route, &target).await;
+        let Some(ticket) = owner else {
             let answer = sign_in(&target, request.method(), request.uri(), request.headers());
             return readable(answer, origin);
-        }
+        };
+        sign_in_of_owner = ticket.session;
         gateway.directory.touch(&route.workspace);
     }
+    let ended = {
+        let gateway = gateway.clone();
+        async move { gateway.tickets.signed_out(&sign_in_of_owner).await }
+    };
     cookies::hide_ours(request.headers_mut());
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    match proxy::forward(&route, target.port, request).await {
+    match proxy::forward(&route, target.port, request, ended).await {
         Ok(mut response) => {
             cookies::refuse_ours(response.headers_mut());
             response
@@ -146,7 +154,13 @@ async fn own_path(
             }
         }
         // A browser that keeps no cookies would be sent around for ever.
-        "entered" if admission::is_owner(gateway, headers, route, target).await => redirect(&to),
+        "entered"
+            if admission::owner(gateway, headers, route, target)
+                .await
+                .is_some() =>
+        {
+            redirect(&to)
+        }
         "entered" => Page {
             status: StatusCode::FORBIDDEN,
             title: "Your browser keeps no cookie here",
@@ -211,50 +225,40 @@ fn failed(
     headers: &HeaderMap,
 ) -> Response {
     tracing::debug!(error = %failure, workspace = %route.workspace, port = target.port, "preview");
-    let (status, kind, title, text) = match failure {
+    let (kind, text) = match failure {
         proxy::Failure::Connect(HostError::NotRunning) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "wrong-state",
-            "The workspace is not running",
+            Kind::NotRunning,
             format!(
                 "{} is {}. {} Start it, then reload.",
                 route.name, route.state, route.detail
             ),
         ),
         proxy::Failure::Connect(HostError::PortClosed { .. }) => (
-            StatusCode::BAD_GATEWAY,
-            "port-closed",
-            "Nothing listens on this port",
+            Kind::PortClosed,
             format!(
                 "No program in {} listens on port {}. Start one, then reload.",
                 route.name, target.port
             ),
         ),
-        proxy::Failure::Connect(error) => (
-            StatusCode::BAD_GATEWAY,
-            "host-failed",
-            "The host could not do it",
-            error.to_string(),
-        ),
+        proxy::Failure::Connect(error) => (Kind::HostFailed, error.to_string()),
         proxy::Failure::Talk(error) => (
-            StatusCode::BAD_GATEWAY,
-            "no-http",
-            "The program does not answer",
+            Kind::NoHttp,
             format!(
                 "Something listens on port {} of {}, but it did not answer with HTTP ({error}).",
                 target.port, route.name
             ),
         ),
     };
+    let problem = Problem::new(kind, text);
     if !wants_page(method, headers) {
-        return Problem::new(status, kind, title, text).json();
+        return problem.json();
     }
     let open = format!("{}/open/{}", target.origins.main(), target.workspace);
-    let stopped = kind == "wrong-state";
+    let stopped = kind == Kind::NotRunning;
     Page {
-        status,
-        title,
-        text: &text,
+        status: problem.status(),
+        title: kind.title(),
+        text: &problem.detail,
         link: Some((
             if stopped {
                 "Open and start it"

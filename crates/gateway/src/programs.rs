@@ -7,39 +7,140 @@ mod guest;
 
 use std::sync::Arc;
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
+use aide::openapi::{
+    MediaType, OpenApi, ReferenceOr, RequestBody, Response as Described, StatusCode,
+};
+use aide::transform::{TransformOperation, TransformPathItem};
 use axum::Router;
+use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, State};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::Response;
+use control_api::programs::InSession;
 use fleet_api::control::Route;
 use fleet_api::host::GuestRole;
 use fleet_api::ticket::Door;
+use http_api::inputs::InPath;
+use indexmap::IndexMap;
 
 use crate::Gateway;
 use crate::answers::Problem;
-use crate::guest_session::{self, Class, Guest};
+use crate::guest_session::{self, Guest};
 
-/// Requests of programs; the paths are described in [`control_api::programs`].
-pub fn routes() -> Router<Arc<Gateway>> {
+/// Requests of programs, as [`control_api::programs`] describes them.
+fn routes() -> ApiRouter<Arc<Gateway>> {
     const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
     let at = |path: &str| format!("{WORKSPACE}/{path}");
-    Router::new()
-        .route("/api/v1/session/{workspace}/{class}", get(session))
-        .route(
+    ApiRouter::new()
+        .api_route_with(
+            "/api/v1/session/{workspace}/{class}",
+            get_with(session, web_socket),
+            named("A guest session over a WebSocket"),
+        )
+        .api_route_with(
             "/api/v1/tunnel/{workspace}/{port}",
-            get(crate::tunnel::open),
+            get_with(crate::tunnel::open, web_socket),
+            named("TCP to a port over a WebSocket"),
         )
-        .route(&at("exec"), post(exec::start))
-        .route(&at("exec/{exec}"), get(exec::attach))
-        .route(&at("exec/{exec}/signal"), post(exec::signal))
-        .route(
+        .api_route_with(
+            &at("exec"),
+            post_with(exec::start, bearer),
+            named("Run a command"),
+        )
+        .api_route_with(
+            &at("exec/{exec}"),
+            get_with(exec::attach, bearer),
+            named("Follow a command that runs"),
+        )
+        .api_route_with(
+            &at("exec/{exec}/signal"),
+            post_with(exec::signal, |operation| empty(bearer(operation))),
+            named("Send a signal to a command"),
+        )
+        .api_route_with(
             &at("files"),
-            get(files::read).put(files::write).delete(files::remove),
+            get_with(files::read, |operation| {
+                bytes(bearer(operation), "application/octet-stream")
+            })
+            .put_with(files::write, |operation| {
+                bytes_given(bearer(operation), "application/octet-stream")
+            })
+            .delete_with(files::remove, |operation| empty(bearer(operation))),
+            named("A file"),
         )
-        .route(&at("files/list"), get(files::list))
-        .route(&at("archive"), get(files::archive).put(files::extract))
+        .api_route_with(
+            &at("files/list"),
+            get_with(files::list, bearer),
+            named("What is in a folder"),
+        )
+        .api_route_with(
+            &at("archive"),
+            get_with(files::archive, |operation| {
+                bytes(bearer(operation), "application/gzip")
+            })
+            .put_with(files::extract, |operation| {
+                empty(bytes_given(bearer(operation), "application/x-tar"))
+            }),
+            named("A whole folder"),
+        )
+}
+
+pub fn router() -> Router<Arc<Gateway>> {
+    routes().into()
+}
+
+/// Adds what this part of the API says of itself.
+pub fn describe(document: &mut OpenApi) {
+    let _: Router<Arc<Gateway>> = routes().finish_api(document);
+}
+
+fn named(summary: &'static str) -> impl FnOnce(TransformPathItem<'_>) -> TransformPathItem<'_> {
+    move |path| path.tag("programs").summary(summary)
+}
+
+fn bearer(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.security_requirement("token")
+}
+
+fn empty(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.response_with::<204, (), _>(|answer| answer.description("Done."))
+}
+
+fn web_socket(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    bearer(operation).response_with::<101, (), _>(|answer| {
+        answer.description("The WebSocket is open; its messages are binary.")
+    })
+}
+
+fn bytes<'a>(mut operation: TransformOperation<'a>, kind: &str) -> TransformOperation<'a> {
+    let answer = Described {
+        description: "The bytes, as they come.".into(),
+        content: media(kind),
+        ..Described::default()
+    };
+    let responses = operation.inner_mut().responses.get_or_insert_default();
+    responses
+        .responses
+        .insert(StatusCode::Code(200), ReferenceOr::Item(answer));
+    operation
+}
+
+fn bytes_given<'a>(mut operation: TransformOperation<'a>, kind: &str) -> TransformOperation<'a> {
+    let body = RequestBody {
+        description: Some("The bytes, as they come.".into()),
+        content: media(kind),
+        required: true,
+        ..RequestBody::default()
+    };
+    operation.inner_mut().request_body = Some(ReferenceOr::Item(body));
+    operation
+}
+
+fn media(kind: &str) -> IndexMap<String, MediaType> {
+    IndexMap::from([(kind.to_owned(), MediaType::default())])
 }
 
 /// Whom the `Authorization` header lets in.
@@ -87,18 +188,24 @@ fn wrong_token() -> Problem {
 /// `GET /api/v1/session/WORKSPACE/interactive|bulk`: a guest session over a WebSocket.
 async fn session(
     State(gateway): State<Arc<Gateway>>,
-    Path((name, class)): Path<(String, Class)>,
+    InPath(path): InPath<InSession>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let guest = match admit(&gateway, &headers, &name).await {
-        Ok(guest) => guest,
-        Err(problem) => return problem.into_response(),
-    };
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let guest = admit(&gateway, &headers, &path.workspace).await?;
     if let Some(problem) = not_running(&guest.route) {
-        return problem.into_response();
+        return Err(problem);
     }
-    guest_session::serve(gateway, guest_session::bounded(upgrade), guest, class)
+    let upgrade = guest_session::bounded(upgraded(upgrade)?);
+    Ok(guest_session::serve(gateway, upgrade, guest, path.class))
+}
+
+/// What a request that opens no WebSocket is told.
+pub fn upgraded(
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<WebSocketUpgrade, Problem> {
+    upgrade
+        .map_err(|error| Problem::invalid(format!("This is a WebSocket: {}.", error.body_text())))
 }
 
 /// A program can read the status of a handshake, so it is told there.

@@ -27,6 +27,8 @@ pub struct Patience {
     pub ping: Duration,
     /// Without any sign of the client.
     pub silence: Duration,
+    /// Between two looks whether a sign-in has ended.
+    pub sign_out: Duration,
     /// A listener of its own closes when nobody has come for so long.
     pub unused_listener: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Patience {
         Self {
             ping: Duration::from_secs(20),
             silence: Duration::from_secs(60),
+            sign_out: Duration::from_secs(2),
             unused_listener: crate::tickets::COOKIE_LIFE,
         }
     }
@@ -88,18 +91,17 @@ pub fn framed(stream: Box<dyn ByteStream>) -> impl Messages {
 pub trait Watcher: Send {
     /// The client sent something.
     fn active(&mut self);
-    /// Asked for at every ping: why the session must end, if it must.
-    fn must_end(&mut self) -> impl Future<Output = Option<Close>> + Send;
     /// The guest's side has ended: what to tell the client.
     fn guest_ended(&mut self) -> impl Future<Output = Close> + Send;
 }
 
-/// Carries messages both ways until one side ends, then closes the client's side with a reason. Answers
-/// that reason.
+/// Carries messages both ways until one side ends or `must_end` tells why they may no longer, then closes the
+/// client's side with a reason. Answers that reason.
 pub async fn pipe(
     socket: WebSocket,
     guest: impl Messages,
     mut watcher: impl Watcher,
+    must_end: impl Future<Output = Close>,
     patience: Patience,
 ) -> Close {
     let (mut to_client, from_client) = socket.split();
@@ -114,7 +116,7 @@ pub async fn pipe(
             &mut activities,
             patience,
         );
-        tokio::select! { close = up => close, close = down => close }
+        tokio::select! { close = up => close, close = down => close, close = must_end => Some(close) }
     };
     let close = match close {
         Some(close) => close,
@@ -196,12 +198,7 @@ async fn download<G: Messages>(
                 watcher.active();
                 continue;
             }
-            _ = ping.tick() => {
-                if let Some(close) = watcher.must_end().await {
-                    return Some(close);
-                }
-                Message::Ping(Bytes::new())
-            }
+            _ = ping.tick() => Message::Ping(Bytes::new()),
         };
         match timeout(patience.silence, client.send(message)).await {
             Ok(Ok(())) => {}

@@ -13,9 +13,6 @@ use ring::rand::SecureRandom;
 /// How long the cookie of a workbench or a preview lives, unless its sign-in ends earlier.
 pub const COOKIE_LIFE: Duration = Duration::from_hours(12);
 
-/// How long an answer of the control plane about a sign-in is believed.
-const BELIEVED: Duration = Duration::from_secs(5);
-
 /// Why nobody comes in with this ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -32,16 +29,19 @@ pub enum Refusal {
 pub struct Tickets {
     key: TicketKey,
     directory: Arc<dyn Directory>,
+    /// How long an answer of the control plane about a sign-in is believed.
+    believed: Duration,
     /// Nonces of used one-time tickets, until these expire anyway.
     used: Mutex<HashMap<String, u64>>,
     sessions: Mutex<HashMap<String, (bool, Instant)>>,
 }
 
 impl Tickets {
-    pub fn new(key: TicketKey, directory: Arc<dyn Directory>) -> Self {
+    pub fn new(key: TicketKey, directory: Arc<dyn Directory>, believed: Duration) -> Self {
         Self {
             key,
             directory,
+            believed,
             used: Mutex::default(),
             sessions: Mutex::default(),
         }
@@ -107,17 +107,27 @@ impl Tickets {
         Err(refusal)
     }
 
-    pub async fn session_is_valid(&self, session: &str) -> bool {
+    /// Waits until the sign-in has ended; notices it within twice the time that an answer is believed.
+    pub async fn signed_out(&self, session: &str) {
+        while self.session_is_valid(session).await {
+            tokio::time::sleep(self.believed).await;
+        }
+    }
+
+    async fn session_is_valid(&self, session: &str) -> bool {
         let known = self.sessions().get(session).copied();
         if let Some((valid, asked)) = known
-            && asked.elapsed() < BELIEVED
+            && asked.elapsed() < self.believed
         {
             return valid;
         }
-        let valid = self.directory.session_is_valid(session).await;
+        let Some(valid) = self.directory.session_is_valid(session).await else {
+            // Who was in stays in while the control plane cannot be asked, and nobody else comes in.
+            return known.is_some_and(|(valid, _)| valid);
+        };
         let mut sessions = self.sessions();
         if sessions.len() >= 4096 {
-            sessions.retain(|_, (_, asked)| asked.elapsed() < BELIEVED);
+            sessions.retain(|_, (_, asked)| asked.elapsed() < self.believed);
         }
         sessions.insert(session.into(), (valid, Instant::now()));
         valid

@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use control_api::problem::Kind;
+use control_api::programs::InTunnel;
 use fleet_api::host::{ByteStream, GuestStream, HostError};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
+use http_api::inputs::InPath;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, interval_at, timeout};
 
@@ -23,42 +27,31 @@ use crate::session::Patience;
 /// `GET /api/v1/tunnel/WORKSPACE/PORT`.
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
-    Path((name, port)): Path<(String, u16)>,
+    InPath(path): InPath<InTunnel>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let guest = match programs::admit(&gateway, &headers, &name).await {
-        Ok(guest) => guest,
-        Err(problem) => return problem.into_response(),
-    };
-    let stream = match connect(&guest.route, GuestStream::Tcp { port }).await {
-        Ok(stream) => stream,
-        Err(HostError::NotRunning) => {
-            return Problem::not_running(&guest.route.state, &guest.route.detail).into_response();
-        }
-        Err(error @ HostError::PortClosed { .. }) => {
-            return Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "port-closed",
-                "Nothing listens on this port",
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let guest = programs::admit(&gateway, &headers, &path.workspace).await?;
+    let port = path.port;
+    let stream = connect(&guest.route, GuestStream::Tcp { port })
+        .await
+        .map_err(|error| match error {
+            HostError::NotRunning => Problem::not_running(&guest.route.state, &guest.route.detail),
+            HostError::PortClosed { .. } => Problem::new(
+                Kind::PortClosed,
                 format!("{error}. Start a program that does."),
-            )
-            .into_response();
-        }
-        Err(error) => {
-            let title = "The host could not do it";
-            return Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "host-failed",
-                title,
-                error.to_string(),
-            )
-            .into_response();
-        }
-    };
+            ),
+            error => Problem::new(Kind::HostFailed, error.to_string()),
+        })?;
+    let upgrade = bounded(programs::upgraded(upgrade)?);
     gateway.directory.touch(&guest.route.workspace);
     let patience = gateway.patience;
-    bounded(upgrade).on_upgrade(move |socket| carry(socket, stream, patience))
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        tokio::select! {
+            () = carry(socket, stream, patience) => {}
+            () = gateway.tickets.signed_out(&guest.session) => {}
+        }
+    }))
 }
 
 async fn carry(socket: WebSocket, stream: Box<dyn ByteStream>, patience: Patience) {

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use fleet_api::ticket::Door;
+use http_api::answers::wrong_method;
 use serde::Deserialize;
 
 use crate::Gateway;
@@ -37,6 +38,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
             "/w/{workspace}/ports/{port}/listener",
             post(crate::listeners::open),
         )
+        .method_not_allowed_fallback(wrong_method)
         .fallback(other)
         .with_state(gateway)
 }

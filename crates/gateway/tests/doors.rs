@@ -200,3 +200,26 @@ async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
         409
     );
 }
+
+#[tokio::test]
+async fn a_tunnel_ends_when_its_token_is_revoked() {
+    let world = World::watchful().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world
+        .host
+        .ports
+        .lock()
+        .unwrap()
+        .insert(5432, listener.local_addr().unwrap());
+    let token = [("authorization", "Bearer token-of-ada")];
+    let mut socket = world
+        .web_socket("localhost", "/api/v1/tunnel/demo/5432", &token)
+        .await
+        .unwrap();
+    let (mut program, _) = within(listener.accept()).await.unwrap();
+    socket.send(Message::binary(vec![1])).await.unwrap();
+    assert_eq!(within(program.read_u8()).await.unwrap(), 1);
+    world.sign_out("token-of-ada");
+    let end = within(program.read(&mut [0; 8])).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}

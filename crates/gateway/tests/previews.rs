@@ -449,8 +449,8 @@ async fn events_arrive_while_the_stream_goes_on() {
 }
 
 #[tokio::test]
-async fn web_sockets_pass() {
-    let world = World::new().await;
+async fn web_sockets_pass_until_the_sign_in_ends() {
+    let world = World::watchful().await;
     let router = Router::new().route(
         "/socket",
         any(|upgrade: WebSocketUpgrade| async {
@@ -480,6 +480,13 @@ async fn web_sockets_pass() {
         .web_socket(HOST, "/socket", &[("origin", origin.as_str())])
         .await;
     assert!(refused.is_err(), "a WebSocket without a cookie was let in");
+
+    world.sign_out("session-of-demo");
+    let end = within(socket.next()).await;
+    assert!(
+        !matches!(end, Some(Ok(Message::Text(_) | Message::Binary(_)))),
+        "{end:?}"
+    );
 }
 
 #[tokio::test]

@@ -193,6 +193,31 @@ async fn a_command_is_followed_line_by_line_and_attached_to_again() {
 }
 
 #[tokio::test]
+async fn a_command_is_followed_only_while_the_token_is_valid() {
+    let world = World::watchful().await;
+    let request = ask(&world, Method::GET, "exec/x1").send();
+    let play = async {
+        let mut guest = Guest::greet(&world).await;
+        let frame = guest.next().await;
+        let started = ExecStarted {
+            exec: "x1".into(),
+            ..ExecStarted::default()
+        };
+        guest.say(frame.call, Answer::ExecStarted(started)).await;
+        guest
+    };
+    let (answer, _guest) = tokio::join!(within(request), play);
+    world.sign_out("token-of-ada");
+    let text = within(answer.unwrap().text()).await.unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "failed", "{text}");
+    assert!(
+        last["detail"].as_str().unwrap().contains("sign-in"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn files_go_in_and_out_with_their_versions() {
     let world = World::new().await;
     let info = FileInfo {
@@ -352,6 +377,73 @@ async fn strangers_and_stopped_workspaces_are_refused_before_the_guest_is_asked(
     let answer = answer.await.unwrap();
     assert_eq!(answer.status(), StatusCode::CONFLICT);
     assert!(answer.text().await.unwrap().contains("stopped"));
+    assert!(
+        world.guests.lock().await.try_recv().is_err(),
+        "the guest was asked"
+    );
+}
+
+#[tokio::test]
+async fn wrong_requests_are_answered_with_problems() {
+    let world = World::new().await;
+    let json = |body: &'static str| ("content-type", "application/json", body);
+    let cases = [
+        (
+            Method::PATCH,
+            "files?path=/f",
+            json(""),
+            405,
+            "method-not-allowed",
+        ),
+        (Method::GET, "files", json(""), 400, "invalid-request"),
+        (
+            Method::GET,
+            "files?path=/f&pth=/g",
+            json(""),
+            400,
+            "invalid-request",
+        ),
+        (
+            Method::GET,
+            "archive?path=/f&format=rar",
+            json(""),
+            400,
+            "invalid-request",
+        ),
+        (Method::POST, "exec", json("{"), 400, "invalid-request"),
+        (
+            Method::POST,
+            "exec",
+            ("content-type", "text/plain", "{}"),
+            415,
+            "unsupported-media-type",
+        ),
+    ];
+    for (method, path, (name, value, body), status, kind) in cases {
+        let request = ask(&world, method.clone(), path).header(name, value);
+        let answer = request.body(body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], format!("urn:problem-type:roost:{kind}"));
+    }
+    for path in [
+        "/api/v1/tunnel/demo/http",
+        "/api/v1/tunnel/demo/80",
+        "/api/v1/session/demo/x",
+    ] {
+        let request = world.request(Method::GET, "localhost", path);
+        let answer = request
+            .header("authorization", "Bearer token-of-ada")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.headers()["content-type"],
+            "application/problem+json",
+            "{path}"
+        );
+    }
     assert!(
         world.guests.lock().await.try_recv().is_err(),
         "the guest was asked"

@@ -47,12 +47,31 @@ pub const MIN_MEMORY_MIB: u64 = 256;
 pub const MIN_DISK_GIB: u64 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must be between {min} and {max}, not {asked}")]
+#[error("{} between {min} and {max}{}, not {asked}", self.subject(), self.unit())]
 pub struct SizeError {
+    /// Name of the field.
     pub what: &'static str,
     pub asked: u64,
     pub min: u64,
     pub max: u64,
+}
+
+impl SizeError {
+    fn subject(&self) -> &'static str {
+        match self.what {
+            "memory_mib" => "memory must be",
+            "disk_gib" => "the disk must be",
+            _ => "the number of vCPUs must be",
+        }
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.what {
+            "memory_mib" => " MiB",
+            "disk_gib" => " GiB",
+            _ => "",
+        }
+    }
 }
 
 impl Limits {
@@ -95,14 +114,19 @@ mod tests {
                 ..Size::default()
             })
             .unwrap_err();
-        assert_eq!(error.to_string(), "vcpus must be between 1 and 8, not 9");
-        assert!(
-            limits
-                .check(Size {
-                    memory_mib: 255,
-                    ..Size::default()
-                })
-                .is_err()
+        assert_eq!(
+            error.to_string(),
+            "the number of vCPUs must be between 1 and 8, not 9"
+        );
+        let error = limits
+            .check(Size {
+                memory_mib: 255,
+                ..Size::default()
+            })
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "memory must be between 256 and 16384 MiB, not 255"
         );
         assert!(
             limits

@@ -178,15 +178,16 @@ impl Screen {
         }
     }
 
-    /// Raw output after `offset`, for a client whose terminal still has the state it had then and has `size` now.
+    /// Raw output after `offset`, at most `most` bytes of it, for a client whose terminal still has the state it had
+    /// then and has `size` now.
     ///
     /// `None` when it is no longer held, or when the size changed meanwhile: then only [`Screen::repaint`] is exact.
     /// Replayed queries are answered again by the client's terminal: drop what it sends while it replays.
-    pub fn since(&self, offset: u64, size: Size) -> Option<Vec<u8>> {
+    pub fn since(&self, offset: u64, size: Size, most: usize) -> Option<Vec<u8>> {
         if size != self.size() || offset < self.resized_at {
             return None;
         }
-        self.tail.since(offset)
+        self.tail.since(offset, most)
     }
 
     /// Bytes ever fed.

@@ -31,11 +31,12 @@ impl Tail {
         self.end
     }
 
-    /// Everything after the first `offset` bytes, when that is still held.
-    pub fn since(&self, offset: u64) -> Option<Vec<u8>> {
+    /// What follows the first `offset` bytes, up to `most` of it, when all of it is still held.
+    pub fn since(&self, offset: u64, most: usize) -> Option<Vec<u8>> {
         let missed = usize::try_from(self.end.checked_sub(offset)?).ok()?;
         let start = self.bytes.len().checked_sub(missed)?;
-        Some(self.bytes.range(start..).copied().collect())
+        let end = start + missed.min(most);
+        Some(self.bytes.range(start..end).copied().collect())
     }
 }
 
@@ -49,9 +50,10 @@ mod tests {
         tail.push(b"abc");
         tail.push(b"defghi");
         assert_eq!(tail.end(), 9);
-        assert_eq!(tail.since(5).as_deref(), Some(&b"fghi"[..]));
-        assert_eq!(tail.since(9).as_deref(), Some(&b""[..]));
-        assert_eq!(tail.since(4), None);
-        assert_eq!(tail.since(10), None);
+        assert_eq!(tail.since(5, 9).as_deref(), Some(&b"fghi"[..]));
+        assert_eq!(tail.since(6, 2).as_deref(), Some(&b"gh"[..]));
+        assert_eq!(tail.since(9, 9).as_deref(), Some(&b""[..]));
+        assert_eq!(tail.since(4, 9), None);
+        assert_eq!(tail.since(10, 9), None);
     }
 }

@@ -107,9 +107,12 @@ fn short_drops_are_replayed_and_long_ones_are_not() {
     let mut screen = screen("one ");
     let offset = screen.offset();
     let _replies = screen.feed(b"two");
-    assert_eq!(screen.since(offset, SIZE).as_deref(), Some(&b"two"[..]));
     assert_eq!(
-        screen.since(screen.offset() + 1, SIZE),
+        screen.since(offset, SIZE, usize::MAX).as_deref(),
+        Some(&b"two"[..])
+    );
+    assert_eq!(
+        screen.since(screen.offset() + 1, SIZE, usize::MAX),
         None,
         "from the future"
     );
@@ -119,7 +122,8 @@ fn short_drops_are_replayed_and_long_ones_are_not() {
             Size {
                 columns: 21,
                 rows: 4
-            }
+            },
+            usize::MAX
         ),
         None,
         "another size"
@@ -129,13 +133,17 @@ fn short_drops_are_replayed_and_long_ones_are_not() {
         rows: 4,
     });
     assert_eq!(
-        screen.since(offset, screen.size()),
+        screen.since(offset, screen.size(), usize::MAX),
         None,
         "resized meanwhile"
     );
     let offset = screen.offset();
     let _replies = screen.feed(&vec![b'.'; TAIL_LIMIT + 1]);
-    assert_eq!(screen.since(offset, screen.size()), None, "no longer held");
+    assert_eq!(
+        screen.since(offset, screen.size(), usize::MAX),
+        None,
+        "no longer held"
+    );
     assert_eq!(screen.repaint().offset, screen.offset());
 }
 

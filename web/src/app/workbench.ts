@@ -13,6 +13,7 @@ declare const ROOST_FAKE: boolean
 async function open(): Promise<void> {
   performance.mark('roost:entry')
   applyRememberedLook()
+  void import('../workbench/regular-expressions').then(({ loadRegularExpressions }) => loadRegularExpressions())
   const code = import('./editor')
   const base = /^\/w\/[^/]+/.exec(location.pathname)?.[0] ?? '/w/fake'
   const fake = ROOST_FAKE ? await (await import('../fake/world')).fakeWorld() : undefined

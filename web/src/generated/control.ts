@@ -4,6 +4,524 @@
  */
 
 export interface paths {
+    "/api/v1/session/{workspace}/{class}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    class: components["schemas"]["SessionClass"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The WebSocket is open; its messages are binary. */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tunnel/{workspace}/{port}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    /** @description Port in the workspace. */
+                    port: number;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The WebSocket is open; its messages are binary. */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/exec": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            /** @description What to run. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ExecRequest"];
+                };
+            };
+            responses: {
+                /** @description What happens to a program. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": components["schemas"]["ExecEvent"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/exec/{exec}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Of the first byte of the standard output that was not seen. */
+                    stdout_offset?: number;
+                    stderr_offset?: number;
+                };
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    /** @description As in [`ExecEvent::Started`]. */
+                    exec: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description What happens to a program. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": components["schemas"]["ExecEvent"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/exec/{exec}/signal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    /** @description As in [`ExecEvent::Started`]. */
+                    exec: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["SignalRequest"];
+                };
+            };
+            responses: {
+                /** @description Done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query: {
+                    /** @description Absolute, in the workspace. */
+                    path: string;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The bytes, as they come. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": unknown;
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put: {
+            parameters: {
+                query: {
+                    /** @description Absolute, in the workspace. */
+                    path: string;
+                    /** @description Permission bits of a new file, octal. */
+                    mode?: string | null;
+                    /** @description Makes the folders above as well. */
+                    parents?: boolean;
+                    /** @description Names an upload of several parts. */
+                    upload?: string | null;
+                    /** @description Of this part's first byte. */
+                    offset?: number;
+                    /** @description This is not the last part. */
+                    more?: boolean;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            /** @description The bytes, as they come. */
+            requestBody: {
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["FileEntry"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete: {
+            parameters: {
+                query: {
+                    /** @description Absolute, in the workspace. */
+                    path: string;
+                    /** @description A folder with all that is in it. */
+                    recursive?: boolean;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/files/list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query: {
+                    /** @description Absolute, in the workspace. */
+                    path: string;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["FileList"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query: {
+                    /** @description Of the folder; absolute, in the workspace. */
+                    path: string;
+                    format?: components["schemas"]["ArchiveFormat"];
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The bytes, as they come. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/gzip": unknown;
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put: {
+            parameters: {
+                query: {
+                    /** @description Absolute, in the workspace. */
+                    path: string;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            /** @description The bytes, as they come. */
+            requestBody: {
+                content: {
+                    "application/x-tar": unknown;
+                };
+            };
+            responses: {
+                /** @description Done. */
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/server": {
         parameters: {
             query?: never;
@@ -1590,16 +2108,14 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description `GET /api/v1/server`, without sign-in. */
-        Server: {
-            product: string;
-            version: string;
-            /** @description Where pages and this API are. */
-            origin: string;
-            workbench_origin: string;
-            /** @description Nobody has an account yet: use the link that the server printed. */
-            needs_setup: boolean;
+        /** @description `{workspace}` and `{class}` in a path. */
+        InSession: {
+            /** @description Id or name of the workspace. */
+            workspace: string;
+            class: components["schemas"]["SessionClass"];
         };
+        /** @description Which of the two sessions that a client holds, so that a download never stands before a key. */
+        SessionClass: "interactive" | "bulk";
         /** @description The body of every answer with a status of 400 or more. */
         Problem: {
             /** @description The kind in words; the same for every problem of this type. */
@@ -1619,6 +2135,8 @@ export interface components {
              * @description Try again after this many seconds.
              */
             retry_after_s?: number | null;
+            /** @description Where a person signs in again. */
+            sign_in_url?: string | null;
             /** @description `unsaved-work`: what would be lost. */
             repositories?: components["schemas"]["RepositoryReport"][];
         };
@@ -1641,6 +2159,199 @@ export interface components {
             no_remote: boolean;
             /** @description git could not tell. */
             error?: string | null;
+        };
+        /** @description `{workspace}` and `{port}` in a path. */
+        InTunnel: {
+            /** @description Id or name of the workspace. */
+            workspace: string;
+            /**
+             * Format: uint16
+             * @description Port in the workspace.
+             */
+            port: number;
+        };
+        /** @description `{workspace}` in a path. */
+        InWorkspace: {
+            /** @description Its id or name. */
+            workspace: string;
+        };
+        /** @description What to run. */
+        ExecRequest: {
+            /** @description Program and arguments; no shell reads them. */
+            command: string[];
+            /** @description Absent: the folder that the editor opens. */
+            cwd?: string | null;
+            env?: {
+                [key: string]: string;
+            };
+            /** @description Given to the program as its standard input; absent: it has none. */
+            stdin?: string | null;
+            /** @description Of the caller's choice: a repeated request with the same key attaches to the program that runs already. */
+            key?: string | null;
+            /**
+             * Format: uint32
+             * @description How long the program and its output outlive a lost connection; absent: 60.
+             */
+            linger_seconds?: number | null;
+        };
+        /** @description What happens to a program. */
+        ExecEvent: {
+            exec: string;
+            /** Format: uint32 */
+            process: number;
+            /** Format: uint64 */
+            stdout_offset: number;
+            /** Format: uint64 */
+            stderr_offset: number;
+            /** @constant */
+            event: "started";
+        } | ({
+            stream: components["schemas"]["ExecStream"];
+            /**
+             * Format: uint64
+             * @description Of the first byte, since the program's start.
+             */
+            offset: number;
+            /** @constant */
+            event: "output";
+        } & ({
+            text: string;
+        } | {
+            base64: string;
+        })) | {
+            /** @constant */
+            event: "alive";
+        } | {
+            /** Format: int32 */
+            code: number;
+            signaled: boolean;
+            /** @constant */
+            event: "exited";
+        } | {
+            detail: string;
+            /** @constant */
+            event: "failed";
+        };
+        /** @enum {string} */
+        ExecStream: "stdout" | "stderr";
+        /** @description `{workspace}` and `{exec}` in a path. */
+        InExec: {
+            /** @description Id or name of the workspace. */
+            workspace: string;
+            /** @description As in [`ExecEvent::Started`]. */
+            exec: string;
+        };
+        /** @description Where to go on with what a program said. */
+        ExecOffsets: {
+            /**
+             * Format: uint64
+             * @description Of the first byte of the standard output that was not seen.
+             * @default 0
+             */
+            stdout_offset: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            stderr_offset: number;
+        };
+        SignalRequest: {
+            /**
+             * Format: int32
+             * @description Number of the signal: 2 interrupts, 15 terminates, 9 kills.
+             */
+            signal: number;
+        };
+        /** @description A file or folder. */
+        FileQuery: {
+            /** @description Absolute, in the workspace. */
+            path: string;
+        };
+        /** @description A file to write, or a part of it. */
+        WriteFile: {
+            /** @description Absolute, in the workspace. */
+            path: string;
+            /**
+             * @description Permission bits of a new file, octal.
+             * @default null
+             */
+            mode: string | null;
+            /**
+             * @description Makes the folders above as well.
+             * @default false
+             */
+            parents: boolean;
+            /**
+             * @description Names an upload of several parts.
+             * @default null
+             */
+            upload: string | null;
+            /**
+             * Format: uint64
+             * @description Of this part's first byte.
+             * @default 0
+             */
+            offset: number;
+            /**
+             * @description This is not the last part.
+             * @default false
+             */
+            more: boolean;
+        };
+        FileEntry: {
+            /** @description Last part of the path. */
+            name: string;
+            kind: components["schemas"]["FileKind"];
+            /** @description The name is a symbolic link; `kind` is what it leads to. */
+            symlink: boolean;
+            /**
+             * Format: uint64
+             * @description Bytes.
+             */
+            size: number;
+            /**
+             * Format: int64
+             * @description Milliseconds since 1970.
+             */
+            modified_ms: number;
+            /**
+             * Format: uint32
+             * @description Permission bits.
+             */
+            mode: number;
+            /** @description Changes whenever the content may have. */
+            version: string;
+        };
+        FileKind: ("file" | "directory" | "other") | "symlink";
+        RemoveFile: {
+            /** @description Absolute, in the workspace. */
+            path: string;
+            /**
+             * @description A folder with all that is in it.
+             * @default false
+             */
+            recursive: boolean;
+        };
+        FileList: {
+            entries: components["schemas"]["FileEntry"][];
+        };
+        ReadArchive: {
+            /** @default tar.gz */
+            format: components["schemas"]["ArchiveFormat"];
+            /** @description Of the folder; absolute, in the workspace. */
+            path: string;
+        };
+        /** @enum {string} */
+        ArchiveFormat: "tar.gz" | "zip";
+        /** @description `GET /api/v1/server`, without sign-in. */
+        Server: {
+            product: string;
+            version: string;
+            /** @description Where pages and this API are. */
+            origin: string;
+            workbench_origin: string;
+            /** @description Nobody has an account yet: use the link that the server printed. */
+            needs_setup: boolean;
         };
         /** @description `GET /api/v1/host`: for the create dialog and the status page. */
         HostStatus: {
@@ -2094,11 +2805,6 @@ export interface components {
             };
             /** @default [] */
             tags: string[];
-        };
-        /** @description `{workspace}` in a path. */
-        InWorkspace: {
-            /** @description Its id or name. */
-            workspace: string;
         };
         /** @description `PATCH /api/v1/workspaces/{workspace}`: what is absent stays. */
         UpdateWorkspace: {

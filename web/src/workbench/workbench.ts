@@ -7,6 +7,7 @@ import { silenceCancellations } from './cancellations'
 import type { Feature, WorkbenchContext } from './context'
 import { configurationDefaults } from './defaults'
 import './languages'
+import { prepareColours } from './first-colours'
 import { rememberTheme } from './look'
 import { previewUrl } from './preview-url'
 import { rememberEditors } from './remember'
@@ -28,6 +29,7 @@ export async function startWorkbench(
   silenceCancellations()
   await Promise.all(features.map((feature) => feature.prepare?.(context)))
   performance.mark('roost:services')
+  prepareColours(options.file ?? firstFile(context))
   await initialize(serviceOverrides(), options.container, constructionOptions(context, options), {
     userHome: URI.file('/home/dev'),
   })
@@ -46,7 +48,7 @@ type ConstructionOptions = NonNullable<Parameters<typeof initialize>[2]>
 
 function constructionOptions(context: WorkbenchContext, options: StartOptions): ConstructionOptions {
   const { status, folder } = context
-  const first = options.file ?? `${folder}/README.md`
+  const first = options.file ?? firstFile(context)
   return {
     workspaceProvider: {
       trusted: true,
@@ -78,6 +80,9 @@ function constructionOptions(context: WorkbenchContext, options: StartOptions): 
     },
   }
 }
+
+/** What is shown where nothing was open before. */
+const firstFile = ({ folder }: WorkbenchContext): string => `${folder}/README.md`
 
 // Two frames: the first is laid out with what we have just made, the second has been shown.
 const painted = (): Promise<void> =>

@@ -105,7 +105,10 @@ async fn prepare(folder: &Path) -> anyhow::Result<()> {
     std::fs::copy(sqlite().await?, folder.join("sqlite3.c"))?;
     on_host(
         folder,
-        "(cd node && npm install --cache ../npm-cache --no-audit --no-fund && rm -rf node_modules)",
+        // With the addresses of the packages in the lock file, whatever the host's npm is configured to leave out:
+        // without them `npm ci` asks the registry.
+        "(cd node && npm install --cache ../npm-cache --no-audit --no-fund --no-omit-lockfile-registry-resolved && \
+          rm -rf node_modules)",
     )
     .await?;
     on_host(

@@ -183,6 +183,10 @@ pub fn describe(document: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         .version("1")
         .description(&text)
         .tag(tag("workspaces", "Workspaces and their starts"))
+        .tag(tag(
+            "programs",
+            "Commands and files in a workspace, for programs",
+        ))
         .tag(tag("identity", "Sign-in, profile, API tokens"))
         .tag(tag("git", "Credentials of git servers"))
         .tag(tag("users", "Users, for administrators"))

@@ -12,15 +12,16 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use control_api::events::Event;
+use control_api::programs::InWorkspace;
 use futures::Stream;
+use http_api::answers::describe_body;
+use http_api::inputs::InPath;
 use model::WorkspaceId;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::answers::describe_body;
 use super::auth::SignedIn;
-use super::inputs::{InPath, InWorkspace};
 use crate::app::App;
 use crate::app::identity::Caller;
 use crate::events::Told;

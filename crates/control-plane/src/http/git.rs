@@ -6,10 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::NoContent;
 use control_api::git::{GitCredential, GitCredentialList, SetGitCredential};
+use http_api::answers::Created;
+use http_api::inputs::{Body, InPath};
 
-use super::answers::Created;
 use super::auth::SignedIn;
-use super::inputs::{Body, InPath, WithId};
+use super::inputs::WithId;
 use crate::app::App;
 use crate::fault::Outcome;
 

@@ -9,10 +9,12 @@ use control_api::identity::{
     ChangePassword, CheckLink, CreateToken, LinkInfo, Me, NewToken, SignIn, TokenByPassword,
     TokenList, UpdateMe, Welcome,
 };
+use http_api::answers::Created;
+use http_api::inputs::{Body, InPath};
 
-use super::answers::{CookieOnly, Created, WithCookie};
+use super::answers::{CookieOnly, WithCookie};
 use super::auth::{Anybody, SignedIn, set_cookie};
-use super::inputs::{Body, InPath, WithId};
+use super::inputs::WithId;
 use crate::app::App;
 use crate::app::identity::me;
 use crate::fault::Outcome;

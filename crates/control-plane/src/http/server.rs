@@ -7,9 +7,9 @@ use axum::extract::State;
 use control_api::server::{HostLayer, HostStatus, Server};
 use control_api::workspaces::{Remote, RemoteQuery};
 use fleet_api::host::Accelerator;
+use http_api::inputs::Params;
 
 use super::auth::{Anybody, SignedIn};
-use super::inputs::Params;
 use crate::app::App;
 use crate::app::workspaces::no_host;
 use crate::fault::Outcome;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use control_api::programs::InWorkspace;
 use control_api::starts::{Start, StartList};
 use control_api::workspaces::{Console, ConsoleQuery};
+use http_api::inputs::{InPath, Params};
 
 use super::auth::SignedIn;
-use super::inputs::{InPath, InStart, InWorkspace, Params};
+use super::inputs::InStart;
 use crate::app::App;
 use crate::fault::Outcome;
 

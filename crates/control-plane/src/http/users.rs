@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use control_api::identity::{AddUser, OneTimeLink, User, UserList};
+use http_api::answers::Created;
+use http_api::inputs::{Body, InPath};
 use model::UserId;
 
-use super::answers::Created;
 use super::auth::{Administrator, Anybody};
-use super::inputs::{Body, InPath, WithId};
+use super::inputs::WithId;
 use super::origins::Origins;
 use crate::app::App;
 use crate::app::links::{NewLink, present};

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use control_api::programs::InWorkspace;
 use control_api::workspaces::{
     CreateWorkspace, DeletePreview, DeleteWorkspace, Figures, ListWorkspaces, ProgramTicket,
     UpdateWorkspace, Wait, Workspace, WorkspaceList,
 };
 use fleet_api::ticket::Door;
+use http_api::answers::{Accepted, Created};
+use http_api::inputs::{Body, InPath, Params};
 
-use super::answers::{Accepted, Created};
 use super::auth::{Anybody, SignedIn};
-use super::inputs::{Body, IdempotencyKey, InPath, InWorkspace, Params};
+use super::inputs::IdempotencyKey;
 use crate::app::{App, present};
 use crate::fault::{Fault, Outcome};
 use crate::store::workspaces::WorkspaceRow;

@@ -94,10 +94,16 @@ async fn a_ticket_ends_with_its_sign_in() {
     let ticket = TicketKey::new(&TICKETS).verify(&given.ticket, 0).unwrap();
     assert_eq!(ticket.door, Door::Program);
     let directory = running.control.directory();
-    assert!(directory.session_is_valid(&ticket.session).await);
+    assert_eq!(
+        directory.session_is_valid(&ticket.session).await,
+        Some(true)
+    );
     api.send(Method::DELETE, "/api/v1/session", None).await;
-    assert!(!directory.session_is_valid(&ticket.session).await);
-    assert!(!directory.session_is_valid("nonsense").await);
+    assert_eq!(
+        directory.session_is_valid(&ticket.session).await,
+        Some(false)
+    );
+    assert_eq!(directory.session_is_valid("nonsense").await, Some(false));
 }
 
 #[tokio::test]
@@ -123,7 +129,10 @@ async fn gateways_find_workspaces_and_act_for_their_owners_only() {
     );
     let caller = directory.bearer(&token.secret).await.unwrap();
     assert_eq!(caller.user, made.owner);
-    assert!(directory.session_is_valid(&caller.session).await);
+    assert_eq!(
+        directory.session_is_valid(&caller.session).await,
+        Some(true)
+    );
     assert!(directory.bearer("roost_nonsense").await.is_none());
 
     let other = model::UserId::new("somebody");

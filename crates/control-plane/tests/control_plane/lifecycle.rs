@@ -241,6 +241,7 @@ async fn bad_input_is_refused_with_what_to_do() {
     assert!(unknown.detail.contains("naem"), "{unknown:?}");
     let text = api
         .request(Method::POST, "/api/v1/workspaces")
+        .header("content-type", "application/json")
         .body("{")
         .send()
         .await

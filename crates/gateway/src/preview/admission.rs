@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, Method, header};
 use fleet_api::control::Route;
-use fleet_api::ticket::Door;
+use fleet_api::ticket::{Door, Ticket};
 
 use super::Target;
 use crate::Gateway;
@@ -50,13 +50,13 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether one of the cookies is a ticket of the workspace's owner for this port.
-pub async fn is_owner(
+/// The ticket of the workspace's owner for this port, if one of the cookies is it.
+pub async fn owner(
     gateway: &Gateway,
     headers: &HeaderMap,
     route: &Route,
     target: &Target,
-) -> bool {
+) -> Option<Ticket> {
     let (name, port) = (target.cookie(), target.port);
     let texts =
         cookies::values(headers, &name).chain(cookies::values(headers, cookies::PREVIEW_CROSS));
@@ -64,7 +64,7 @@ pub async fn is_owner(
         .tickets
         .check(texts, &route.workspace, Door::Preview { port })
         .await;
-    ticket.is_ok_and(|ticket| ticket.user == route.owner)
+    ticket.ok().filter(|ticket| ticket.user == route.owner)
 }
 
 fn without_port(origin: &str) -> &str {

@@ -29,8 +29,13 @@ pub enum Failure {
     Talk(#[source] hyper::Error),
 }
 
-/// Sends the request to the port and gives the answer back as it comes.
-pub async fn forward(route: &Route, port: u16, mut request: Request) -> Result<Response, Failure> {
+/// Sends the request to the port and gives the answer back as it comes. An upgraded connection ends with `ended`.
+pub async fn forward(
+    route: &Route,
+    port: u16,
+    mut request: Request,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Result<Response, Failure> {
     let stream = connect(route, GuestStream::Tcp { port })
         .await
         .map_err(Failure::Connect)?;
@@ -70,7 +75,9 @@ pub async fn forward(route: &Route, port: u16, mut request: Request) -> Result<R
         && let (Some(client), Some(protocol)) = (client, upgrade)
     {
         let guest = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, guest));
+        tokio::spawn(async move {
+            tokio::select! { () = tunnel(client, guest) => {}, () = ended => {} }
+        });
         clean(response.headers_mut());
         let headers = response.headers_mut();
         headers.insert(

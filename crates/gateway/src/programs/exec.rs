@@ -3,36 +3,45 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use aide::OperationOutput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as Described};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, NoContent, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_api::programs::{ExecData, ExecEvent, ExecRequest, ExecStream, NDJSON, SignalRequest};
+use control_api::programs::{
+    ExecData, ExecEvent, ExecOffsets, ExecRequest, ExecStream, InExec, InWorkspace, NDJSON,
+    SignalRequest,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use guest_protocol::client::{Error, Exec, ExecEvent as GuestEvent};
 use guest_protocol::frames::{ExecAttach, ExecStart, StreamClass};
-use serde::Deserialize;
+use http_api::answers::describe_body;
+use http_api::inputs::{Body, InPath, Params};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::guest::{problem, session};
+use super::admit;
+use super::guest::{open, problem, session};
 use crate::Gateway;
 use crate::answers::Problem;
+use crate::guest_session::Guest;
 
 /// After how long of silence a sign of life is sent: proxies give up after a minute.
 const ALIVE: Duration = Duration::from_secs(20);
 
 pub async fn start(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
+    InPath(path): InPath<InWorkspace>,
     headers: HeaderMap,
-    request: Result<Json<ExecRequest>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
-    let request = valid(request)?;
+    Body(request): Body<ExecRequest>,
+) -> Result<Lines, Problem> {
+    let guest = admit(&gateway, &headers, &path.workspace).await?;
+    let session = open(&gateway, &guest, StreamClass::Interactive).await?;
     if request.command.is_empty() {
         return Err(Problem::invalid("`command` names no program."));
     }
@@ -49,56 +58,45 @@ pub async fn start(
         .await
         .map_err(problem)?;
     let input = request.stdin.map(|text| feed(&mut exec, text));
-    Ok(stream(exec, input))
-}
-
-#[derive(Deserialize)]
-pub struct Offsets {
-    #[serde(default)]
-    stdout_offset: u64,
-    #[serde(default)]
-    stderr_offset: u64,
+    Ok(stream(gateway, guest, exec, input))
 }
 
 pub async fn attach(
     State(gateway): State<Arc<Gateway>>,
-    Path((workspace, exec)): Path<(String, String)>,
-    Query(offsets): Query<Offsets>,
+    InPath(path): InPath<InExec>,
+    Params(offsets): Params<ExecOffsets>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
-    let Offsets {
-        stdout_offset,
-        stderr_offset,
-    } = offsets;
+) -> Result<Lines, Problem> {
+    let guest = admit(&gateway, &headers, &path.workspace).await?;
+    let session = open(&gateway, &guest, StreamClass::Interactive).await?;
     let attached = session
         .exec_attach(ExecAttach {
-            exec,
-            stdout_offset,
-            stderr_offset,
+            exec: path.exec,
+            stdout_offset: offsets.stdout_offset,
+            stderr_offset: offsets.stderr_offset,
         })
         .await;
-    Ok(stream(attached.map_err(problem)?, None))
+    Ok(stream(gateway, guest, attached.map_err(problem)?, None))
 }
 
 pub async fn signal(
     State(gateway): State<Arc<Gateway>>,
-    Path((workspace, exec)): Path<(String, String)>,
+    InPath(path): InPath<InExec>,
     headers: HeaderMap,
-    request: Result<Json<SignalRequest>, JsonRejection>,
-) -> Result<StatusCode, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
+    Body(request): Body<SignalRequest>,
+) -> Result<NoContent, Problem> {
+    let session = session(
+        &gateway,
+        &headers,
+        &path.workspace,
+        StreamClass::Interactive,
+    )
+    .await?;
     session
-        .exec_signal(&exec, valid(request)?.signal)
+        .exec_signal(&path.exec, request.signal)
         .await
         .map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-fn valid<T>(request: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
-    request
-        .map(|Json(request)| request)
-        .map_err(|error| Problem::invalid(error.body_text()))
+    Ok(NoContent)
 }
 
 /// Beside the output, since a program may want to be read before it reads on.
@@ -115,15 +113,22 @@ fn feed(exec: &mut Exec, text: String) -> AbortOnDropHandle<()> {
 struct Running {
     exec: Exec,
     _input: Option<AbortOnDropHandle<()>>,
+    signed_out: BoxFuture<'static, ()>,
     /// The first event was sent; the last was.
     began: bool,
     ended: bool,
 }
 
-fn stream(exec: Exec, input: Option<AbortOnDropHandle<()>>) -> Response {
+fn stream(
+    gateway: Arc<Gateway>,
+    guest: Guest,
+    exec: Exec,
+    input: Option<AbortOnDropHandle<()>>,
+) -> Lines {
     let running = Running {
         exec,
         _input: input,
+        signed_out: async move { gateway.tickets.signed_out(&guest.session).await }.boxed(),
         began: false,
         ended: false,
     };
@@ -136,13 +141,33 @@ fn stream(exec: Exec, input: Option<AbortOnDropHandle<()>>) -> Response {
             running,
         ))
     });
-    let mut response = Response::new(Body::from_stream(lines));
+    let mut response = Response::new(axum::body::Body::from_stream(lines));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx holds answers back otherwise.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Lines(response)
+}
+
+/// [`ExecEvent`]s, one a line, while they happen.
+pub struct Lines(Response);
+
+impl IntoResponse for Lines {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl OperationOutput for Lines {
+    type Inner = ExecEvent;
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<u16>, Described)> {
+        describe_body::<ExecEvent>(context, 200, NDJSON)
+    }
 }
 
 impl Running {
@@ -161,13 +186,18 @@ impl Running {
             });
         }
         // Waiting for an answer takes nothing out of the channel when it is given up.
-        let event = match timeout(ALIVE, self.exec.next()).await {
-            Err(_) => ExecEvent::Alive,
-            Ok(Ok(Some(event))) => said(event),
-            Ok(Ok(None)) => ExecEvent::Failed {
-                detail: "it ended without an exit status".into(),
+        let event = tokio::select! {
+            next = timeout(ALIVE, self.exec.next()) => match next {
+                Err(_) => ExecEvent::Alive,
+                Ok(Ok(Some(event))) => said(event),
+                Ok(Ok(None)) => ExecEvent::Failed {
+                    detail: "it ended without an exit status".into(),
+                },
+                Ok(Err(error)) => failed(&error),
             },
-            Ok(Err(error)) => failed(&error),
+            () = &mut self.signed_out => ExecEvent::Failed {
+                detail: "the sign-in has ended; the program runs on for a while".into(),
+            },
         };
         self.ended = matches!(event, ExecEvent::Exited { .. } | ExecEvent::Failed { .. });
         Some(event)

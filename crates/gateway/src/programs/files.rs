@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::Response;
-use control_api::programs::{FileEntry, FileKind, FileList};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{NoContent, Response};
+use control_api::programs::{
+    ArchiveFormat, FileEntry, FileKind, FileList, FileQuery, InWorkspace, ReadArchive, RemoveFile,
+    WriteFile,
+};
 use futures::{StreamExt, TryStreamExt};
 use guest_protocol::client::Download;
 use guest_protocol::frames::{FileInfo, FileType, FileWrite, StreamClass};
-use serde::Deserialize;
+use http_api::inputs::{InPath, Params};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
@@ -19,43 +22,13 @@ use super::guest::{problem, session};
 use crate::Gateway;
 use crate::answers::Problem;
 
-#[derive(Deserialize)]
-pub struct Target {
-    /// Absolute, in the workspace.
-    path: String,
-    /// Permission bits of a new file, octal.
-    mode: Option<String>,
-    /// Names an upload of several parts.
-    upload: Option<String>,
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    more: bool,
-    /// Makes the folders above as well.
-    #[serde(default)]
-    parents: bool,
-    #[serde(default)]
-    recursive: bool,
-    #[serde(default)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-enum Format {
-    #[default]
-    #[serde(rename = "tar.gz")]
-    TarGz,
-    #[serde(rename = "zip")]
-    Zip,
-}
-
 pub async fn read(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<FileQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
+    let session = session(&gateway, &headers, &path.workspace, StreamClass::Bulk).await?;
     let download = session
         .read_file(&target.path, 0, 0)
         .await
@@ -75,12 +48,12 @@ pub async fn read(
 
 pub async fn write(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<WriteFile>,
     request: Request,
 ) -> Result<Json<FileEntry>, Problem> {
     let (parts, content) = request.into_parts();
-    let session = session(&gateway, &parts.headers, &workspace, StreamClass::Bulk).await?;
+    let session = session(&gateway, &parts.headers, &path.workspace, StreamClass::Bulk).await?;
     let mode = match &target.mode {
         None => 0,
         Some(text) => u32::from_str_radix(text, 8)
@@ -120,25 +93,37 @@ pub async fn write(
 
 pub async fn remove(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<RemoveFile>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
+) -> Result<NoContent, Problem> {
+    let session = session(
+        &gateway,
+        &headers,
+        &path.workspace,
+        StreamClass::Interactive,
+    )
+    .await?;
     session
         .remove(&target.path, target.recursive)
         .await
         .map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<FileQuery>,
     headers: HeaderMap,
 ) -> Result<Json<FileList>, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Interactive).await?;
+    let session = session(
+        &gateway,
+        &headers,
+        &path.workspace,
+        StreamClass::Interactive,
+    )
+    .await?;
     let entries = session.list(&target.path).await.map_err(problem)?;
     Ok(Json(FileList {
         entries: entries.into_iter().map(entry).collect(),
@@ -147,16 +132,16 @@ pub async fn list(
 
 pub async fn archive(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<ReadArchive>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let session = session(&gateway, &headers, &workspace, StreamClass::Bulk).await?;
+    let session = session(&gateway, &headers, &path.workspace, StreamClass::Bulk).await?;
     let info = session.stat(&target.path).await.map_err(problem)?;
     if info.r#type() != FileType::Directory {
         return Err(Problem::invalid(format!("{} is no folder.", target.path)));
     }
-    let zip = target.format == Format::Zip;
+    let zip = target.format == ArchiveFormat::Zip;
     let download = session.archive(&target.path, zip).map_err(problem)?;
     content(
         download,
@@ -171,17 +156,17 @@ pub async fn archive(
 
 pub async fn extract(
     State(gateway): State<Arc<Gateway>>,
-    Path(workspace): Path<String>,
-    Query(target): Query<Target>,
+    InPath(path): InPath<InWorkspace>,
+    Params(target): Params<FileQuery>,
     request: Request,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let (parts, content) = request.into_parts();
-    let session = session(&gateway, &parts.headers, &workspace, StreamClass::Bulk).await?;
+    let session = session(&gateway, &parts.headers, &path.workspace, StreamClass::Bulk).await?;
     session
         .extract(&target.path, body(content))
         .await
         .map_err(problem)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 fn body(content: Body) -> impl AsyncRead + Unpin {

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
+use control_api::problem::Kind;
 use fleet_api::host::{GuestStream, HostError};
 use guest_protocol::client::{Error, Session};
 use guest_protocol::frames::StreamClass;
-use guest_protocol::frames::failure::Kind;
+use guest_protocol::frames::failure::Kind as GuestKind;
 use tokio::time::timeout;
 
 use super::{admit, not_running};
 use crate::Gateway;
 use crate::answers::Problem;
-use crate::guest_session::connect;
+use crate::guest_session::{Guest, connect};
 
 const CLIENT: &str = concat!("gateway ", env!("CARGO_PKG_VERSION"));
 
@@ -27,6 +28,15 @@ pub async fn session(
     class: StreamClass,
 ) -> Result<Session, Problem> {
     let guest = admit(gateway, headers, workspace).await?;
+    open(gateway, &guest, class).await
+}
+
+/// Opens a session of this class in the name of who was admitted.
+pub async fn open(
+    gateway: &Gateway,
+    guest: &Guest,
+    class: StreamClass,
+) -> Result<Session, Problem> {
     if let Some(problem) = not_running(&guest.route) {
         return Err(problem);
     }
@@ -50,12 +60,7 @@ pub async fn session(
 }
 
 fn host_failed(detail: String) -> Problem {
-    Problem::new(
-        StatusCode::BAD_GATEWAY,
-        "host-failed",
-        "The host could not do it",
-        detail,
-    )
+    Problem::new(Kind::HostFailed, detail)
 }
 
 /// What a guest's failure means to a program.
@@ -64,45 +69,19 @@ pub fn problem(error: Error) -> Problem {
     let Some(kind) = error.kind() else {
         return host_failed(detail);
     };
-    let (status, kind, title) = match kind {
-        Kind::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-        Kind::AlreadyExists => (StatusCode::CONFLICT, "already-exists", "It exists already"),
-        Kind::NotADirectory => (StatusCode::CONFLICT, "not-a-directory", "It is no folder"),
-        Kind::IsADirectory => (StatusCode::CONFLICT, "is-a-directory", "It is a folder"),
-        Kind::DirectoryNotEmpty => (
-            StatusCode::CONFLICT,
-            "directory-not-empty",
-            "The folder is not empty",
-        ),
-        Kind::Permission | Kind::Refused => {
-            (StatusCode::FORBIDDEN, "forbidden", "You may not do this")
-        }
-        Kind::NoSpace => (
-            StatusCode::INSUFFICIENT_STORAGE,
-            "no-space",
-            "The workspace's disk is full",
-        ),
-        Kind::Invalid => (
-            StatusCode::BAD_REQUEST,
-            "invalid-request",
-            "The request is not valid",
-        ),
-        Kind::Conflict => (
-            StatusCode::PRECONDITION_FAILED,
-            "conflict",
-            "It has changed in between",
-        ),
-        Kind::Unsupported => (
-            StatusCode::NOT_IMPLEMENTED,
-            "unsupported",
-            "This workspace is too old for that",
-        ),
-        Kind::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy", "Too much at once"),
-        Kind::Cancelled | Kind::Internal | Kind::Unspecified => (
-            StatusCode::BAD_GATEWAY,
-            "host-failed",
-            "The host could not do it",
-        ),
+    let kind = match kind {
+        GuestKind::NotFound => Kind::NotFound,
+        GuestKind::AlreadyExists => Kind::AlreadyExists,
+        GuestKind::NotADirectory => Kind::NotADirectory,
+        GuestKind::IsADirectory => Kind::IsADirectory,
+        GuestKind::DirectoryNotEmpty => Kind::DirectoryNotEmpty,
+        GuestKind::Permission | GuestKind::Refused => Kind::Forbidden,
+        GuestKind::NoSpace => Kind::NoSpace,
+        GuestKind::Invalid => Kind::InvalidRequest,
+        GuestKind::Conflict => Kind::VersionChanged,
+        GuestKind::Unsupported => Kind::Unsupported,
+        GuestKind::Busy => Kind::Busy,
+        GuestKind::Cancelled | GuestKind::Internal | GuestKind::Unspecified => Kind::HostFailed,
     };
-    Problem::new(status, kind, title, detail)
+    Problem::new(kind, detail)
 }

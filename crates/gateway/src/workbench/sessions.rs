@@ -6,17 +6,19 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 
+use control_api::programs::SessionClass;
+
 use super::gate;
 use crate::Gateway;
 use crate::answers::Problem;
-use crate::guest_session::{self, Class, Guest};
+use crate::guest_session::{self, Guest};
 use crate::session::{Close, refuse};
 
 /// A browser cannot read the status of a handshake that failed, so everything but a hostile origin is let in
 /// and then told by close code.
 pub async fn open(
     State(gateway): State<Arc<Gateway>>,
-    Path((name, class)): Path<(String, Class)>,
+    Path((name, class)): Path<(String, SessionClass)>,
     request: Request,
 ) -> Response {
     let arrival = crate::arrival(&request).clone();

@@ -6,6 +6,7 @@ use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use control_api::problem::Kind;
 
 use super::gate;
 use crate::Gateway;
@@ -49,17 +50,9 @@ pub async fn save(
     let (_, ticket) = gate::writer(&gateway, request.headers(), arrival, &workspace).await?;
     check_name(&name)?;
     let expected = expected(request.headers())?;
-    let too_large = || {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "It is too large",
-            "A settings document has at most 1 MiB.",
-        )
-    };
     let bytes = to_bytes(request.into_body(), MOST)
         .await
-        .map_err(|_| too_large())?;
+        .map_err(|_| Problem::new(Kind::TooLarge, "A settings document has at most 1 MiB."))?;
     let text = String::from_utf8(bytes.into())
         .map_err(|_| Problem::invalid("A settings document is UTF-8 text."))?;
     let saved = gateway

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use control_api::problem::Kind;
 use fleet_api::host::Accelerator;
 use serde_json::{Value, json};
 
@@ -75,10 +76,5 @@ pub async fn stop(
 }
 
 fn refused(message: String) -> Problem {
-    Problem::new(
-        StatusCode::CONFLICT,
-        "wrong-state",
-        "Not possible in this state",
-        message,
-    )
+    Problem::new(Kind::WrongState, message)
 }

@@ -37,6 +37,8 @@ pub struct World {
 pub struct FakeDirectory {
     pub routes: Mutex<HashMap<String, Route>>,
     pub signed_out: Mutex<HashSet<String>>,
+    /// It cannot tell now who is signed in.
+    pub silent: Mutex<bool>,
     pub settings: Mutex<HashMap<(String, String), Setting>>,
     pub started: Mutex<Vec<String>>,
     pub touched: Mutex<usize>,
@@ -93,6 +95,28 @@ impl World {
         world.add_workspace("demo", "ada");
         world.add_workspace("other", "bob");
         world
+    }
+
+    /// One whose gateway notices at once that somebody signed out.
+    pub async fn watchful() -> Self {
+        let patience = gateway::session::Patience {
+            sign_out: Duration::from_millis(20),
+            ..Default::default()
+        };
+        Self::with(Config {
+            patience,
+            ..Config::default()
+        })
+        .await
+    }
+
+    /// The sign-in or token of this name ends.
+    pub fn sign_out(&self, session: &str) {
+        self.directory
+            .signed_out
+            .lock()
+            .unwrap()
+            .insert(session.into());
     }
 
     pub fn add_workspace(&self, name: &str, owner: &str) {
@@ -232,9 +256,10 @@ impl Directory for FakeDirectory {
         Box::pin(async move { found })
     }
 
-    fn session_is_valid(&self, session: &str) -> Later<'_, bool> {
+    fn session_is_valid(&self, session: &str) -> Later<'_, Option<bool>> {
         let valid = !self.signed_out.lock().unwrap().contains(session);
-        Box::pin(async move { valid })
+        let silent = *self.silent.lock().unwrap();
+        Box::pin(async move { (!silent).then_some(valid) })
     }
 
     fn bearer(&self, token: &str) -> Later<'_, Option<Caller>> {

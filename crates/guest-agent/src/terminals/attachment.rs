@@ -42,7 +42,7 @@ pub async fn serve(terminal: Arc<Terminal>, call: Call, shows: Shows) -> Outcome
         let size = state.screen.size();
         let first = match shows {
             Shows::Nothing => terminal.describe_state(&state, 0, Some(Vec::new())),
-            Shows::UpTo(have) if state.screen.since(have, size).is_some() => {
+            Shows::UpTo(have) if state.screen.since(have, size, 0).is_some() => {
                 terminal.describe_state(&state, have, None)
             }
             Shows::UpTo(_) | Shows::Other => anew(&terminal, &state),
@@ -152,7 +152,7 @@ impl Attachment {
         let missing = if left_behind {
             None
         } else {
-            state.screen.since(sent, now_size)
+            state.screen.since(sent, now_size, PIECE.min(credit))
         };
         let Some(missing) = missing else {
             if credit < RECOVERED {
@@ -163,12 +163,11 @@ impl Attachment {
             self.moved_to(&mut state, anew.offset);
             return Next::State(anew);
         };
-        let count = missing.len().min(PIECE).min(credit);
-        if count == 0 {
+        if missing.is_empty() {
             return Next::Wait;
         }
-        self.moved_to(&mut state, sent + count as u64);
-        Next::Output(sent, Bytes::from(missing).slice(..count))
+        self.moved_to(&mut state, sent + missing.len() as u64);
+        Next::Output(sent, Bytes::from(missing))
     }
 
     fn moved_to(&self, state: &mut State, sent: u64) {

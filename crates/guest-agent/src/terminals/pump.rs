@@ -10,6 +10,10 @@ use super::terminal::Terminal;
 use crate::machine::Machine;
 use crate::processes::Exit;
 
+/// Of output that goes on without a pause, what is written within this time is read together.
+const TOGETHER: Duration = Duration::from_millis(4);
+/// A read of so much shows that the programs wait for the reader, bytes: the kernel holds no more.
+const FULL: usize = 4 * 1024 - 1;
 /// Output that a follower may have ahead of it before the programs wait for it, bytes. Well within what the
 /// screen keeps raw.
 const AHEAD: u64 = 64 * 1024;
@@ -25,17 +29,19 @@ pub async fn run(
     mut exit: oneshot::Receiver<Exit>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut flow = Flow::default();
     let exited = loop {
         tokio::select! {
             biased;
             exited = &mut exit => break exited,
-            () = turn(&terminal) => {}
+            () = async { flow.pause().await; turn(&terminal).await } => {}
         }
         tokio::select! {
             exited = &mut exit => break exited,
             read = terminal.master.read(&mut buffer) => match read {
                 Ok(count) if count > 0 => {
                     show(&terminal, &buffer[..count]);
+                    flow.read(count);
                     // Others get their turn before the next piece of a busy terminal.
                     tokio::task::yield_now().await;
                 }
@@ -61,6 +67,31 @@ pub async fn run(
     terminal.changed.notify_waiters();
     tokio::time::sleep(KEPT).await;
     machine.terminals.table().terminals.remove(&terminal.name);
+}
+
+/// How output comes. The agent is served before the user's programs, so of a flood it would read each line as soon as
+/// it is written, and spend on each a frame and a wake-up of everybody on its way.
+#[derive(Default)]
+struct Flow {
+    last: Option<Instant>,
+    /// The next read waits until then.
+    until: Option<Instant>,
+}
+
+impl Flow {
+    /// What comes after a pause, such as the echo of a key, and what comes right after that, is read at once.
+    fn read(&mut self, count: usize) {
+        let now = Instant::now();
+        let goes_on = self.last.is_some_and(|last| now - last < 2 * TOGETHER);
+        self.until = (goes_on && count < FULL).then(|| now + TOGETHER);
+        self.last = Some(now);
+    }
+
+    async fn pause(&self) {
+        if let Some(until) = self.until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
 }
 
 fn show(terminal: &Terminal, bytes: &[u8]) {

@@ -1,11 +1,19 @@
-//! `openapi/roost.json` is what the handlers' types say.
+//! `openapi/roost.json` is what the types of the handlers say, of the control plane's and of the gateway's.
 
 use std::path::Path;
 
+use serde_json::Value;
+
+fn document() -> Value {
+    let mut document = aide::openapi::OpenApi::default();
+    gateway::describe(&mut document);
+    control_plane::http::describe(&mut document);
+    serde_json::to_value(document).unwrap()
+}
+
 #[test]
 fn the_document_is_current() {
-    let document = serde_json::to_value(control_plane::http::document()).unwrap();
-    let fresh = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
+    let fresh = format!("{}\n", serde_json::to_string_pretty(&document()).unwrap());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi/roost.json");
     if std::env::var_os("ROOST_WRITE_OPENAPI").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -14,13 +22,13 @@ fn the_document_is_current() {
     let current = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         current == fresh,
-        "openapi/roost.json is not current: ROOST_WRITE_OPENAPI=1 cargo test -p control-plane the_document"
+        "openapi/roost.json is not current: ROOST_WRITE_OPENAPI=1 cargo test -p roost the_document, then \
+         `npm run generate` in web/"
     );
 }
 
 #[test]
 fn every_operation_says_how_it_fails_and_who_may() {
-    let document = serde_json::to_value(control_plane::http::document()).unwrap();
     let open = [
         ("/api/v1/server", "get"),
         ("/api/v1/session", "post"),
@@ -28,7 +36,7 @@ fn every_operation_says_how_it_fails_and_who_may() {
         ("/api/v1/welcome/check", "post"),
         ("/api/v1/tokens/by-password", "post"),
     ];
-    for (path, operations) in document["paths"].as_object().unwrap() {
+    for (path, operations) in document()["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             if !operation.is_object() {
                 continue;
@@ -41,6 +49,24 @@ fn every_operation_says_how_it_fails_and_who_may() {
                 open.contains(&(path.as_str(), method.as_str())),
                 "{method} {path}"
             );
+        }
+    }
+}
+
+#[test]
+fn commands_and_files_are_in_it() {
+    let document = document();
+    for (path, methods) in [
+        ("exec", &["post"][..]),
+        ("exec/{exec}", &["get"]),
+        ("exec/{exec}/signal", &["post"]),
+        ("files", &["get", "put", "delete"]),
+        ("files/list", &["get"]),
+        ("archive", &["get", "put"]),
+    ] {
+        let operations = &document["paths"][format!("/api/v1/workspaces/{{workspace}}/{path}")];
+        for method in methods {
+            assert!(operations[method].is_object(), "{method} {path}");
         }
     }
 }
