@@ -18,11 +18,10 @@ import { registerPortsView } from './view'
 export function portsFeature(): Feature {
   const ports = new Ports()
   return {
-    start: async (context) => {
+    startLater: async (context) => {
+      const { session, status } = context
       registerPortActions(context, ports)
       await registerPortsView(context, ports)
-    },
-    startLater: async ({ session, status }) => {
       const notifications = await getService(INotificationService)
       const opener = await getService(IOpenerService)
       const clipboard = await getService(IClipboardService)
