@@ -7,17 +7,25 @@ import { registerDownload } from './download'
 import { registerImages } from './images'
 import { WorkspaceFileSystem } from './provider'
 
+/** The explorer waits no longer for the first picture, in milliseconds. */
+const LISTINGS_WAIT = 3000
+
 export function filesFeature(): Feature {
   let provider: WorkspaceFileSystem | undefined
+  let list: (() => void) | undefined
   return {
     prepare: ({ session, files, folder }) => {
       provider = new WorkspaceFileSystem(session, files)
+      list = provider.holdListings()
+      // Whatever the first picture waits for.
+      setTimeout(list, LISTINGS_WAIT)
       provider.watchEarly(folder, watcherExcludes)
       // In place of the family's overlay, which would write to the browser's memory what the machine refuses.
       registerCustomProvider('file', provider)
       registerImages(files, provider.onDidChangeFile)
     },
     startLater: async ({ session, files, folder }) => {
+      list?.()
       registerDownload(files)
       const [commands, textFiles] = await Promise.all([getService(ICommandService), getService(ITextFileService)])
       const lookAgain = (below: string) => {

@@ -56,6 +56,7 @@ type Provider = IFileSystemProviderWithFileReadWriteCapability &
   IFileSystemProviderWithFileFolderCopyCapability
 
 export class WorkspaceFileSystem implements Provider {
+  #listings = Promise.resolve()
   readonly capabilities =
     FileSystemProviderCapabilities.FileReadWrite |
     FileSystemProviderCapabilities.FileReadStream |
@@ -103,7 +104,17 @@ export class WorkspaceFileSystem implements Provider {
     }
   }
 
+  /** Lets listings wait, until the answer is called: the file that is shown first comes before the explorer. */
+  holdListings(): () => void {
+    let release = () => {}
+    this.#listings = new Promise((resolve) => {
+      release = resolve
+    })
+    return release
+  }
+
   async readdir(resource: URI): Promise<[string, FileType][]> {
+    await this.#listings
     const entries = await asProviderError(this.files.list(resource.path))
     return entries.map((info) => [info.name, fileType(info)])
   }
