@@ -40,6 +40,8 @@ export async function startWorkbench(
   await lifecycle.when(LifecyclePhase.Restored)
   await painted()
   performance.mark('roost:painted')
+  // The text gets its colours, and whoever types already is heard, before the rest is built.
+  await idle()
   await Promise.all([rememberEditors(), rememberTheme(), ...features.map((feature) => feature.startLater?.(context))])
   performance.mark('roost:started')
 }
@@ -83,6 +85,11 @@ function constructionOptions(context: WorkbenchContext, options: StartOptions): 
 
 /** What is shown where nothing was open before. */
 const firstFile = ({ folder }: WorkbenchContext): string => `${folder}/README.md`
+
+/** What follows waits no longer than this, in milliseconds. */
+const IDLE_WAIT = 1500
+
+const idle = (): Promise<void> => new Promise((resolve) => requestIdleCallback(() => resolve(), { timeout: IDLE_WAIT }))
 
 // Two frames: the first is laid out with what we have just made, the second has been shown.
 const painted = (): Promise<void> =>
