@@ -1,5 +1,7 @@
 //! `openapi/roost.json` is what the types of the handlers say, of the control plane's and of the gateway's.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
+
 use std::path::Path;
 
 use serde_json::Value;
