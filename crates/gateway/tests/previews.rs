@@ -416,8 +416,8 @@ async fn large_uploads_and_downloads_pass_without_being_held() {
 }
 
 #[tokio::test]
-async fn events_arrive_while_the_stream_goes_on() {
-    let world = World::new().await;
+async fn events_arrive_until_the_sign_in_ends() {
+    let world = World::watchful().await;
     let (send, receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let receive = std::sync::Arc::new(tokio::sync::Mutex::new(Some(receive)));
     let router = Router::new().route(
@@ -446,6 +446,9 @@ async fn events_arrive_while_the_stream_goes_on() {
         send.send(Ok(Bytes::from(event))).await.unwrap();
         assert_eq!(within(answer.chunk()).await.unwrap().unwrap(), event);
     }
+    world.sign_out("session-of-demo");
+    let end = within(answer.chunk()).await;
+    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, Version, header};
 use axum::response::Response;
 use fleet_api::control::Route;
 use fleet_api::host::{GuestStream, HostError};
+use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 
 use crate::guest_session::connect;
@@ -29,7 +30,8 @@ pub enum Failure {
     Talk(#[source] hyper::Error),
 }
 
-/// Sends the request to the port and gives the answer back as it comes. An upgraded connection ends with `ended`.
+/// Sends the request to the port and gives the answer back as it comes. What may never end by itself, an upgraded
+/// connection or a stream of events, ends with `ended`.
 pub async fn forward(
     route: &Route,
     port: u16,
@@ -71,6 +73,8 @@ pub async fn forward(
 
     let mut response = sender.send_request(request).await.map_err(Failure::Talk)?;
     let upgrade = upgrade_of(response.headers());
+    clean(response.headers_mut());
+    *response.version_mut() = Version::default();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let (Some(client), Some(protocol)) = (client, upgrade)
     {
@@ -78,18 +82,24 @@ pub async fn forward(
         tokio::spawn(async move {
             tokio::select! { () = tunnel(client, guest) => {}, () = ended => {} }
         });
-        clean(response.headers_mut());
         let headers = response.headers_mut();
         headers.insert(
             header::CONNECTION,
             header::HeaderValue::from_static("upgrade"),
         );
         headers.insert(header::UPGRADE, protocol);
-    } else {
-        clean(response.headers_mut());
+    } else if is_event_stream(response.headers()) {
+        let ended = Box::pin(ended);
+        return Ok(response
+            .map(|body| Body::from_stream(Body::new(body).into_data_stream().take_until(ended))));
     }
-    *response.version_mut() = Version::default();
     Ok(response.map(Body::new))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 async fn tunnel(client: hyper::upgrade::OnUpgrade, guest: hyper::upgrade::OnUpgrade) {
