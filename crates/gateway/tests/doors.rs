@@ -140,13 +140,7 @@ async fn a_listener_that_nobody_uses_closes_and_is_opened_anew() {
 async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
     let world = World::new().await;
     // Answers only when everything has come, as some protocols do.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world
-        .host
-        .ports
-        .lock()
-        .unwrap()
-        .insert(5432, listener.local_addr().unwrap());
+    let listener = world.listen(5432).await;
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut all = Vec::new();
@@ -204,13 +198,7 @@ async fn a_tunnel_carries_bytes_and_the_end_of_each_direction() {
 #[tokio::test]
 async fn a_tunnel_ends_when_its_token_is_revoked() {
     let world = World::watchful().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world
-        .host
-        .ports
-        .lock()
-        .unwrap()
-        .insert(5432, listener.local_addr().unwrap());
+    let listener = world.listen(5432).await;
     let token = [("authorization", "Bearer token-of-ada")];
     let mut socket = world
         .web_socket("localhost", "/api/v1/tunnel/demo/5432", &token)

@@ -519,13 +519,7 @@ async fn what_does_not_work_is_said_to_people_and_to_programs() {
     assert_eq!(problem["type"], "urn:problem-type:roost:port-closed");
 
     // Something that speaks no HTTP.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world
-        .host
-        .ports
-        .lock()
-        .unwrap()
-        .insert(3000, listener.local_addr().unwrap());
+    let listener = world.listen(3000).await;
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-x\r\n\r\n").await;

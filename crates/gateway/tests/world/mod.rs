@@ -110,6 +110,14 @@ impl World {
         .await
     }
 
+    /// What a program of the guest listens with on this port.
+    pub async fn listen(&self, port: u16) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.host.ports.lock().unwrap().insert(port, address);
+        listener
+    }
+
     /// The sign-in or token of this name ends.
     pub fn sign_out(&self, session: &str) {
         self.directory
@@ -234,13 +242,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 
 /// Starts this application as if it listened on `port` in the guest.
 pub async fn app(world: &World, port: u16, router: Router) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    world
-        .host
-        .ports
-        .lock()
-        .unwrap()
-        .insert(port, listener.local_addr().unwrap());
+    let listener = world.listen(port).await;
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
 }
 

@@ -56,7 +56,6 @@ type Provider = IFileSystemProviderWithFileReadWriteCapability &
   IFileSystemProviderWithFileFolderCopyCapability
 
 export class WorkspaceFileSystem implements Provider {
-  #listings = Promise.resolve()
   readonly capabilities =
     FileSystemProviderCapabilities.FileReadWrite |
     FileSystemProviderCapabilities.FileReadStream |
@@ -70,6 +69,8 @@ export class WorkspaceFileSystem implements Provider {
   readonly onDidLoseEvents = this.#rescans.event
   readonly #sizes = new Map<string, number>()
   #early: Watch | undefined
+  /** Listings wait for it. */
+  #listings = Promise.resolve()
 
   constructor(
     private readonly session: Session,
