@@ -10,24 +10,78 @@ const UNUSED: { file: RegExp; by: RegExp }[] = [
   },
   // Recommends an extension to users of Windows, with all of the extensions' user interface behind it.
   { file: /terminal\.wslRecommendation\.contribution\.js$/, by: /monaco-vscode-terminal-service-override\// },
+  // Opened by source control alone, which is not here yet.
+  { file: /mergeEditor\.contribution\.js$/, by: /monaco-vscode-view-common-service-override\/index\.js$/ },
 ]
 
-/** Asked for only whether something is one of theirs. There are no notebooks here, so nothing is. */
-const CLASSES: { file: RegExp; by: RegExp; name: string }[] = [
+/** Asked for one thing alone, or of no use here: this stands for the whole module. */
+const STAND_INS: { file: RegExp; by: RegExp; code: string }[] = [
+  // There are no notebooks here, so nothing is one of theirs.
   {
     file: /notebook\/browser\/notebookEditorWidget(\.js)?$/,
     by: /search\/browser\/searchTreeModel\/searchResult\.js$/,
-    name: 'NotebookEditorWidget',
+    code: 'export class NotebookEditorWidget {}',
   },
   {
     file: /notebook\/browser\/notebookEditor\.js$/,
     by: /search\/browser\/searchView\.js$/,
-    name: 'NotebookEditor',
+    code: 'export class NotebookEditor {}',
+  },
+  // Nobody offers completions that are drawn into the text; the editor makes this view all the same.
+  {
+    file: /view\/inlineSuggestionsView\.js$/,
+    by: /inlineCompletions\/browser\/controller\/inlineCompletionsController\.js$/,
+    code: `export class InlineSuggestionsView {
+      static hot = { read: () => InlineSuggestionsView }
+      shouldShowHoverAtViewZone() { return false }
+      dispose() {}
+    }`,
+  },
+  // The rest is of AI features, which are off, and of remote machines as VS Code has them.
+  {
+    file: /common\/customizationHarnessService\.js$/,
+    by: /monaco-vscode-api\/missing-services\.js$/,
+    code: 'export const createVSCodeHarnessDescriptor = () => ({})',
+  },
+  {
+    file: /mcp\/common\/mcpTypes\.js$/,
+    by: /monaco-vscode-api\/missing-services\.js$/,
+    code: 'export const LazyCollectionState = { AllKnown: 2 }',
+  },
+  {
+    file: /chat\/browser\/actions\/chatContext\.js$/,
+    by: /terminal\/browser\/xterm\/decorationAddon\.js$/,
+    code: 'export class TerminalContext {}',
+  },
+  {
+    file: /chat\/browser\/actions\/chatActions(\.js)?$/,
+    by: /tasks\/browser\/abstractTaskService\.js$/,
+    code: "export const CHAT_OPEN_ACTION_ID = 'workbench.action.chat.open'",
+  },
+  {
+    file: /remote\/browser\/remoteExplorer(\.js)?$/,
+    by: /api\/browser\/viewsExtensionPoint\.js$/,
+    code: "export const VIEWLET_ID = 'workbench.view.remote'",
+  },
+  {
+    file: /common\/extHostTypes\.js$/,
+    by: /api\/browser\/statusBarExtensionPoint\.js$/,
+    code: `export const asStatusBarItemIdentifier = (extension, id) => (extension.value ?? extension).toLowerCase() + '.' + id`,
+  },
+  // Settings are kept by the server, not by VS Code's own synchronisation.
+  {
+    file: /userDataSyncInit\.js$/,
+    by: /monaco-vscode-user-data-profile-service-override\/index\.js$/,
+    code: `export class UserDataSyncInitializer {
+      async requiresInitialization() { return false }
+      async initializeRequiredResources() {}
+      async initializeOtherResources() {}
+      async initializeInstalledExtensions() {}
+    }`,
   },
 ]
 
-const EMPTY = '\0roost-empty'
-const CLASS = '\0roost-class-'
+const STAND_IN = '\0roost-stand-in-'
 
 export function trimEditor(): Plugin {
   const matches = (source: string, importer: string) => (one: { file: RegExp; by: RegExp }) =>
@@ -37,14 +91,13 @@ export function trimEditor(): Plugin {
     enforce: 'pre',
     resolveId: (source, importer) => {
       if (!importer) return null
-      if (UNUSED.some(matches(source, importer))) return EMPTY
-      const found = CLASSES.find(matches(source, importer))
-      return found ? CLASS + found.name : null
+      if (UNUSED.some(matches(source, importer))) return `${STAND_IN}nothing`
+      const found = STAND_INS.findIndex(matches(source, importer))
+      return found < 0 ? null : STAND_IN + found
     },
     load: (id) => {
-      if (id === EMPTY) return { code: 'export {}', moduleSideEffects: false }
-      if (!id.startsWith(CLASS)) return null
-      return { code: `export class ${id.slice(CLASS.length)} {}`, moduleSideEffects: false }
+      if (!id.startsWith(STAND_IN)) return null
+      return { code: STAND_INS[Number(id.slice(STAND_IN.length))]?.code ?? 'export {}', moduleSideEffects: false }
     },
   }
 }

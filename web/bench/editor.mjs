@@ -13,6 +13,8 @@ const TEXT = ' const total = count + size * 2;'
 
 export const round = (editor, needle, keys) =>
   inProfile(editor.cookies, async (profile) => {
+    // What the browser does when it has just been started is neither editor's.
+    await pause(SETTLE)
     const cold = await open(profile, editor, needle)
     const warm = await open(profile, editor, needle)
     const times = await type(warm.page, keys)

@@ -88,8 +88,18 @@ const firstFile = ({ folder }: WorkbenchContext): string => `${folder}/README.md
 
 /** What follows waits no longer than this, in milliseconds. */
 const IDLE_WAIT = 1500
+/** Free time, in milliseconds, that is not a gap between two pieces of work: browsers give up to 50 at once. */
+const QUIET = 40
 
-const idle = (): Promise<void> => new Promise((resolve) => requestIdleCallback(() => resolve(), { timeout: IDLE_WAIT }))
+const idle = (): Promise<void> =>
+  new Promise((resolve) => {
+    const end = performance.now() + IDLE_WAIT
+    const look = (deadline: IdleDeadline) => {
+      if (deadline.didTimeout || deadline.timeRemaining() >= QUIET || performance.now() >= end) resolve()
+      else requestIdleCallback(look, { timeout: Math.max(1, end - performance.now()) })
+    }
+    requestIdleCallback(look, { timeout: IDLE_WAIT })
+  })
 
 // Two frames: the first is laid out with what we have just made, the second has been shown.
 const painted = (): Promise<void> =>

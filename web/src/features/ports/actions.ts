@@ -20,7 +20,8 @@ import { previewUrl } from '../../workbench/preview-url'
 import type { Ports } from './ports'
 import { PORT_ITEM, VIEW_ID } from './view'
 
-export const OPEN_PORT = 'roost.ports.open'
+// Not `roost.ports.open`: that is VS Code's own command for the view.
+export const OPEN_PORT = 'roost.ports.openInBrowser'
 export const COPY_ADDRESS = 'roost.ports.copyAddress'
 
 const category = { value: 'Roost', original: 'Roost' }
