@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from './deadline'
 import { chooseInMenu, makeInExplorer, nameInExplorer, palette, row, shell } from './explorer'
-import { openEditor, openFile, save } from './workbench'
+import { openEditor, openFile, save, terminalShows } from './workbench'
 import { EMAIL, openWorld, PASSWORD, type World } from './world'
 
 // One line of each language, which the editor has to know and to colour.
@@ -268,7 +268,7 @@ test('terminals are split, named, copied from, and the same after a reload', asy
   await page.reload()
   await openEditor(page)
   await page.locator('.terminal-tabs-entry', { hasText: 'my shell' }).waitFor()
-  for (const text of ['first-42', 'second-42']) await page.locator('.xterm-rows', { hasText: text }).waitFor()
+  for (const text of ['first-42', 'second-42']) await terminalShows(page, text)
 })
 
 test('a server that starts is offered, and the link that it prints is the workspace’s', async () => {

@@ -48,3 +48,16 @@ export async function terminalText(page: Page): Promise<string> {
   const rows = await page.locator('.terminal-wrapper.active .xterm-rows > div').allTextContents()
   return rows.map((row) => row.replaceAll('\u00a0', ' ').trimEnd()).join('\n')
 }
+
+// Waits until a terminal that is in sight shows `text`; the error tells what there is instead.
+export async function terminalShows(page: Page, text: string): Promise<void> {
+  const inSight = page.locator('.xterm-rows:visible')
+  await until(`a terminal shows ${text}`, 30, async () => {
+    return (await inSight.allTextContents()).some((rows) => rows.includes(text))
+  }).catch(async (error: Error) => {
+    const tabs = await page.locator('.terminal-tabs-entry').allTextContents()
+    throw new Error(
+      `${error.message}; tabs ${JSON.stringify(tabs)}, in sight ${JSON.stringify(await inSight.allTextContents())}`,
+    )
+  })
+}

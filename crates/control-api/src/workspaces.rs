@@ -167,7 +167,7 @@ pub struct WorkspaceList {
     pub workspaces: Vec<Workspace>,
 }
 
-/// Whether a request answers at once or when the start is over.
+/// Whether a request answers at once or when something has come true.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wait {
@@ -184,8 +184,10 @@ pub enum WaitFor {
     Ready,
     /// The machine runs; the clone may still be under way.
     Running,
-    /// `stop`: until it has stopped.
+    /// Until it has stopped.
     Stopped,
+    /// Nothing of it is left; for a workspace whose deletion was asked for.
+    Deleted,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

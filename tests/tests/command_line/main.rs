@@ -9,7 +9,7 @@ use std::process::Stdio;
 use anyhow::Context;
 use control_api::workspaces::{Workspace, WorkspaceState};
 use roost_tests::cli::{Said, command, roost};
-use roost_tests::{Options, Server, until};
+use roost_tests::{Options, Server};
 use serde_json::{Value, json};
 
 /// The workspace that most of it is about.
@@ -160,8 +160,6 @@ async fn ended(server: &Server) -> anyhow::Result<()> {
     );
     let gone = roost(api, &["--json", "rm", "--force", NAME, "gallery"]).await?;
     assert_eq!(document(&gone), json!({ "deleted": [NAME, "gallery"] }));
-    until("nothing is left", 60, async || {
-        Ok(api.workspaces().await?.is_empty().then_some(()))
-    })
-    .await
+    assert_eq!(api.workspaces().await?, [], "rm waits until they are gone");
+    Ok(())
 }

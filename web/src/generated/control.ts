@@ -1508,7 +1508,12 @@ export interface paths {
         };
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description `ready`: answer when the workspace is ready or its start has failed, or the time is over. */
+                    wait?: components["schemas"]["WaitFor"] | null;
+                    /** @description Longest wait, 1–600; 120 when absent. */
+                    timeout_s?: number | null;
+                };
                 header?: never;
                 path: {
                     /** @description Its id or name. */
@@ -2765,7 +2770,7 @@ export interface components {
         WorkspaceList: {
             workspaces: components["schemas"]["Workspace"][];
         };
-        /** @description Whether a request answers at once or when the start is over. */
+        /** @description Whether a request answers at once or when something has come true. */
         Wait: {
             /**
              * @description `ready`: answer when the workspace is ready or its start has failed, or the time is over.
@@ -2779,7 +2784,7 @@ export interface components {
              */
             timeout_s: number | null;
         };
-        WaitFor: "ready" | "running" | "stopped";
+        WaitFor: "ready" | "running" | "stopped" | "deleted";
         /** @description `POST /api/v1/workspaces`. An empty object makes an empty workspace of the usual size. */
         CreateWorkspace: {
             /**

@@ -39,6 +39,7 @@ export const configurationDefaults: Record<string, unknown> = {
   'files.simpleDialog.enable': true,
   'files.watcherExclude': Object.fromEntries(watcherExcludes.map((pattern) => [pattern, true])),
   'terminal.integrated.enablePersistentSessions': true,
+  'terminal.integrated.gpuAcceleration': 'off',
   'terminal.integrated.shellIntegration.enabled': false,
   'terminal.integrated.initialHint': false,
   'terminal.integrated.stickyScroll.enabled': false,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_api::workspaces::{Wait, WaitFor};
 use model::WorkspaceId;
-use model::state::State;
+use model::state::{Desired, State};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -47,11 +47,13 @@ impl App {
 /// It has come true, or nothing is under way that could make it true.
 fn is_settled(row: &WorkspaceRow, goal: WaitFor) -> bool {
     match (&row.state, goal) {
+        (State::Deleted { .. }, _) => true,
+        (_, WaitFor::Deleted) => row.state.desired() != Desired::Deleted,
         (State::Running { .. }, WaitFor::Ready) => present::is_ready(row),
         (State::Running { .. }, WaitFor::Running) => true,
         (State::Queued { .. } | State::Provisioning { .. } | State::Stopping { .. }, _)
         | (State::Running { .. }, WaitFor::Stopped)
         | (State::Deleting { .. }, _) => false,
-        (State::Stopped { .. } | State::Failed { .. } | State::Deleted { .. }, _) => true,
+        (State::Stopped { .. } | State::Failed { .. }, _) => true,
     }
 }

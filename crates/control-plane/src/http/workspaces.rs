@@ -44,10 +44,10 @@ pub async fn show(
     State(app): State<Arc<App>>,
     SignedIn(caller): SignedIn,
     InPath(path): InPath<InWorkspace>,
+    Params(wait): Params<Wait>,
 ) -> Outcome<Json<Workspace>> {
-    Ok(Json(present::workspace(
-        &app.own(&caller, &path.workspace).await?,
-    )))
+    let row = app.own(&caller, &path.workspace).await?;
+    Ok(Json(settled(&app, row, &wait).await?))
 }
 
 pub async fn update(

@@ -2,12 +2,13 @@
 
 use anyhow::Context;
 use clap::Args;
+use control_api::problem::Kind;
 use control_api::starts::StartList;
-use control_api::workspaces::{Console, CreateWorkspace, DeletePreview, Workspace};
+use control_api::workspaces::{Console, CreateWorkspace, DeletePreview, Workspace, WorkspaceState};
 use model::Size;
 use reqwest::Method;
 
-use super::api::path_segment;
+use super::api::{Refused, path_segment};
 use super::output::table;
 use super::progress::follow_start;
 use super::{Api, Output};
@@ -179,6 +180,9 @@ pub struct Rm {
     /// Delete though work would be lost
     #[arg(long, short)]
     force: bool,
+    /// Do not wait until nothing of them is left
+    #[arg(long)]
+    detach: bool,
 }
 
 impl Rm {
@@ -199,12 +203,30 @@ impl Rm {
                 None::<&()>,
             )
             .await?;
-            output.say(&format!("{name} is deleted."));
+        }
+        for name in &self.workspaces {
+            if !self.detach && is_gone(api, name).await? {
+                output.say(&format!("{name} is deleted."));
+            } else {
+                output.say(&format!("{name} is being deleted."));
+            }
         }
         if output.json {
             return print::line(serde_json::json!({ "deleted": self.workspaces }));
         }
         Ok(())
+    }
+}
+
+/// Waits until nothing of a workspace is left. False: that takes longer than the server waits.
+async fn is_gone(api: &Api, name: &str) -> anyhow::Result<bool> {
+    let path = format!("/workspaces/{}?wait=deleted", path_segment(name));
+    match api.get::<Workspace>(&path).await {
+        Ok(workspace) => Ok(workspace.state == WorkspaceState::Deleted),
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(Refused(problem)) if problem.kind() == Some(Kind::NotFound) => Ok(true),
+            _ => Err(error),
+        },
     }
 }
 

@@ -1,10 +1,13 @@
 // How terminals are drawn: by the graphics card where there is one.
 import { configurationRegistry } from '@codingame/monaco-vscode-configuration-service-override'
 
-/** A card that is only imitated by the processor draws text slower than the page itself does. */
-export function drawTerminalsWithoutImitatedCard(): void {
-  if (!isImitated(graphicsCard())) return
-  configurationRegistry.registerDefaultConfigurations([{ overrides: { 'terminal.integrated.gpuAcceleration': 'off' } }])
+/**
+ * Asking for a card takes the browser a while, so terminals begin in the page (`configurationDefaults`) and move to the
+ * card once it is known to be one: a card that the processor only imitates draws text slower than the page does.
+ */
+export function drawTerminalsWithCard(): void {
+  if (isImitated(graphicsCard())) return
+  configurationRegistry.registerDefaultConfigurations([{ overrides: { 'terminal.integrated.gpuAcceleration': 'auto' } }])
 }
 
 function graphicsCard(): string {

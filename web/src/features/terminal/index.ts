@@ -7,7 +7,7 @@ import {
 import { listTerminals } from '../../platform/terminals'
 import type { Feature } from '../../workbench/context'
 import { WorkspaceTerminals } from './backend'
-import { drawTerminalsWithoutImitatedCard } from './drawing'
+import { drawTerminalsWithCard } from './drawing'
 import { noticeLeaving } from './leaving'
 
 /** How often the names of running programs are asked for, in milliseconds. */
@@ -22,7 +22,7 @@ export function terminalFeature(): Feature {
       Registry.as<ITerminalBackendRegistry>(TerminalExtensions.Backend).registerTerminalBackend(backend)
     },
     startLater: ({ session }) => {
-      drawTerminalsWithoutImitatedCard()
+      drawTerminalsWithCard()
       setInterval(async () => {
         const shown = [...(backend?.shown ?? [])]
         if (shown.length === 0 || document.hidden || session.interactive.state.kind !== 'open') return
