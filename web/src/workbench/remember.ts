@@ -1,10 +1,19 @@
-// Writes down which editors are open soon after they change: a page that closes has no time for it.
-import { getService, IEditorService, IStorageService } from '@codingame/monaco-vscode-api/services'
+// Writes down which editors and parts are shown soon after they change: a page that closes has no time for it.
+import {
+  getService,
+  IEditorService,
+  IStorageService,
+  IWorkbenchLayoutService,
+} from '@codingame/monaco-vscode-api/services'
 
 const SETTLE = 800
 
-export async function rememberEditors(): Promise<void> {
-  const [editors, storage] = await Promise.all([getService(IEditorService), getService(IStorageService)])
+export async function rememberLayout(): Promise<void> {
+  const [editors, layout, storage] = await Promise.all([
+    getService(IEditorService),
+    getService(IWorkbenchLayoutService),
+    getService(IStorageService),
+  ])
   let timer: ReturnType<typeof setTimeout> | undefined
   const soon = () => {
     clearTimeout(timer)
@@ -12,4 +21,5 @@ export async function rememberEditors(): Promise<void> {
   }
   editors.onDidEditorsChange(soon)
   editors.onDidActiveEditorChange(soon)
+  layout.onDidChangePartVisibility(soon)
 }

@@ -10,7 +10,7 @@ import './languages'
 import { prepareColours } from './first-colours'
 import { rememberTheme } from './look'
 import { previewUrl } from './preview-url'
-import { rememberEditors } from './remember'
+import { rememberLayout } from './remember'
 import { serviceOverrides } from './services'
 import { registerWorkers } from './workers'
 
@@ -42,7 +42,7 @@ export async function startWorkbench(
   performance.mark('roost:painted')
   // The text gets its colours, and whoever types already is heard, before the rest is built.
   await idle()
-  await Promise.all([rememberEditors(), rememberTheme(), ...features.map((feature) => feature.startLater?.(context))])
+  await Promise.all([rememberLayout(), rememberTheme(), ...features.map((feature) => feature.startLater?.(context))])
   performance.mark('roost:started')
 }
 

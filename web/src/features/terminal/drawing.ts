@@ -7,7 +7,9 @@ import { configurationRegistry } from '@codingame/monaco-vscode-configuration-se
  */
 export function drawTerminalsWithCard(): void {
   if (isImitated(graphicsCard())) return
-  configurationRegistry.registerDefaultConfigurations([{ overrides: { 'terminal.integrated.gpuAcceleration': 'auto' } }])
+  configurationRegistry.registerDefaultConfigurations([
+    { overrides: { 'terminal.integrated.gpuAcceleration': 'auto' } },
+  ])
 }
 
 function graphicsCard(): string {

@@ -15,6 +15,11 @@ import { type Size, type TerminalEvents, TerminalLink, type TerminalOptions } fr
 import { leaving } from './leaving'
 
 const encoder = new TextEncoder()
+/**
+ * A size is told once it has stayed for so long, in milliseconds: a split is laid out in several steps, and a shell that
+ * is told of each draws its prompt for one width while the next one already holds, over the lines above.
+ */
+const SETTLED = 150
 
 /** What is to be done when VS Code starts the process: make a terminal, or attach to a running one. */
 export type Origin = { kind: 'new'; options: TerminalOptions; size: Size } | { kind: 'running'; terminal: string }
@@ -43,6 +48,7 @@ export class WorkspaceTerminal implements ITerminalChildProcess {
   readonly #undrawn: Undrawn[] = []
   #acknowledged = 0
   #painting: Promise<void> | undefined
+  #resizing: ReturnType<typeof setTimeout> | undefined
   #announced = false
   #title = ''
   #directory: string
@@ -95,7 +101,8 @@ export class WorkspaceTerminal implements ITerminalChildProcess {
   }
 
   resize(columns: number, rows: number): void {
-    this.#link?.resize({ columns, rows })
+    clearTimeout(this.#resizing)
+    this.#resizing = setTimeout(() => this.#link?.resize({ columns, rows }), SETTLED)
   }
 
   acknowledgeDataEvent(characters: number): void {
