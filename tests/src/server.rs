@@ -118,6 +118,11 @@ impl Server {
         for workspace in self.api.workspaces().await? {
             self.api.delete(workspace.id.as_str()).await?;
         }
+        self.end().await
+    }
+
+    /// Ends the server in order, as the system does.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
         self.terminate()?;
         self.child.wait().await?;
         Ok(())

@@ -1,4 +1,5 @@
-//! `kill -9` of the server under a running workspace: the VM goes on, and terminals come back as they were.
+//! `kill -9` of the server under a running workspace: the VM goes on, and terminals come back as they were. An end in
+//! order, where nothing outlives the server.
 
 use control_api::workspaces::WorkspaceState;
 use guest_protocol::client::{Session, Terminal, TerminalEvent};
@@ -116,7 +117,8 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
             "line 300 of",
         ),
         (
-            "tmux -f /dev/null new-session 'cat long.txt; exec cat'",
+            // Its clock would go on meanwhile.
+            r"tmux -f /dev/null new-session 'cat long.txt; exec cat' \; set-option -g status-right ''",
             "line 500 of",
             "typed\n",
             "typed",
@@ -134,8 +136,10 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
         tab.shows(first).await?;
         tab.terminal.input().write(keys.as_bytes().to_vec()).await?;
         tab.shows(then).await?;
-        tab.settles(&guest).await?;
         tabs.push(tab);
+    }
+    for tab in &mut tabs {
+        tab.settles(&guest).await?;
     }
     let shell_pids: Vec<_> = tabs
         .iter()
@@ -162,5 +166,24 @@ async fn terminals_come_back_as_they_were_after_the_server_was_killed() -> anyho
         api.workspace("sturdy").await?.state,
         WorkspaceState::Running
     );
+    server.close().await
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_stops_its_workspaces_when_it_ends() -> anyhow::Result<()> {
+    let mut server = Server::start(Options {
+        process: true,
+        config: "stop_workspaces = true\n".into(),
+        ..Options::default()
+    })
+    .await?;
+    server.running(&empty("left")).await?;
+    server.end().await?;
+    assert_eq!(server.monitors(), [0; 0]);
+    server.again().await?;
+    let left = server.api().workspace("left").await?;
+    assert_eq!(left.state, WorkspaceState::Stopped, "{left:#?}");
+    let begun = server.api().start("left").await?;
+    assert_eq!(begun.state, WorkspaceState::Running, "{begun:#?}");
     server.close().await
 }

@@ -34,6 +34,7 @@ pub mod world;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use control_api::identity::{AddUser, User};
@@ -135,6 +136,12 @@ impl ControlPlane {
     /// Drives hosts to the rows until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         reconcile::run(self.app.clone(), stop).await;
+    }
+
+    /// Stops every workspace and waits until they have stopped, no longer than `within`. [`ControlPlane::run`] has to
+    /// be running.
+    pub async fn stop_workspaces(&self, within: Duration) -> Outcome<()> {
+        self.app.stop_all(within).await
     }
 
     /// Closes the database.

@@ -30,6 +30,8 @@ pub struct Config {
     pub behind_proxy: Vec<String>,
     /// Listen beyond loopback though an isolation layer is off.
     pub allow_weak_isolation: bool,
+    /// Stop the workspaces in order when the server ends; else they go on without it.
+    pub stop_workspaces: bool,
     /// Folder of the guest images.
     pub images: Option<PathBuf>,
     /// Folder of the front end, instead of the one that is built in.
@@ -53,6 +55,7 @@ impl Default for Config {
             tls: Tls::Off {},
             behind_proxy: Vec::new(),
             allow_weak_isolation: false,
+            stop_workspaces: false,
             images: None,
             web: None,
             database: None,

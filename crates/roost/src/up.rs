@@ -39,6 +39,10 @@ const PORT: &str = "port";
 /// Between two looks at this machine for `roost doctor`.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
+/// How long the server waits for workspaces that it stops when it ends. Those are killed that take longer than their
+/// grace, so none should.
+const STOPPED_WITHIN: Duration = Duration::from_secs(100);
+
 impl Up {
     pub async fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         logs::start(self.log_json);
@@ -89,7 +93,7 @@ impl Up {
             AbortOnDropHandle::new(tokio::spawn(report(host.clone(), data.path().into())));
 
         // Before anybody is told that it runs, or a signal that comes at once would just end it.
-        let signals = Signals::listen()?;
+        let mut signals = Signals::listen()?;
         let link = control.first_link().await.map_err(control::fault)?;
         summary::Summary {
             url: &url,
@@ -102,6 +106,13 @@ impl Up {
         .print(json);
 
         signals.wait().await;
+        if config.stop_workspaces {
+            tokio::select! {
+                stopped = control.stop_workspaces(STOPPED_WITHIN) => stopped.map_err(control::fault)?,
+                // Whoever asks twice does not want to wait.
+                () = signals.wait() => {}
+            }
+        }
         stop.cancel();
         let (served, reconciled) = tokio::join!(serving, reconciling);
         served.context("the gateway failed")?;
@@ -167,7 +178,7 @@ impl Signals {
         })
     }
 
-    async fn wait(mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

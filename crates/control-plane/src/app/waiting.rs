@@ -44,6 +44,34 @@ impl App {
     }
 }
 
+impl App {
+    /// Asks every workspace that is to run to stop, and waits for them, no longer than `within`.
+    pub async fn stop_all(&self, within: Duration) -> Outcome<()> {
+        let mut asked = Vec::new();
+        for id in self.store.workspace_ids().await? {
+            match self.store.workspace(&id).await? {
+                Some(row) if row.state.desired() == Desired::Running => {
+                    self.stop(&row.owner, &id).await?;
+                    asked.push(id);
+                }
+                _ => {}
+            }
+        }
+        let wait = Wait {
+            wait: Some(WaitFor::Stopped),
+            timeout_s: Some(within.as_secs()),
+        };
+        let all = async {
+            for id in &asked {
+                self.wait(id, &wait).await?;
+            }
+            Ok(())
+        };
+        // Those that are late are left to whatever ends the server.
+        tokio::time::timeout(within, all).await.unwrap_or(Ok(()))
+    }
+}
+
 /// It has come true, or nothing is under way that could make it true.
 fn is_settled(row: &WorkspaceRow, goal: WaitFor) -> bool {
     match (&row.state, goal) {

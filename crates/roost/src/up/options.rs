@@ -35,6 +35,9 @@ pub struct Up {
     /// Listen beyond loopback though an isolation layer is off
     #[arg(long)]
     allow_weak_isolation: bool,
+    /// Stop the workspaces in order when the server ends: for places where nothing outlives it, such as containers
+    #[arg(long)]
+    stop_workspaces: bool,
     /// Folder of the guest images
     #[arg(long, env = "ROOST_IMAGES")]
     images: Option<PathBuf>,
@@ -70,6 +73,7 @@ impl Up {
             domain: self.domain.unwrap_or(file.domain).to_ascii_lowercase(),
             tls,
             allow_weak_isolation: self.allow_weak_isolation || file.allow_weak_isolation,
+            stop_workspaces: self.stop_workspaces || file.stop_workspaces,
             images: self.images.or(file.images),
             web: self.web.or(file.web),
             database: self.database.or(file.database),
