@@ -1,8 +1,14 @@
 // Leaves out of the editor what nothing here can reach: none of it is small, and a browser compiles all that it gets.
 import type { Plugin } from 'vite'
 
-/** Imported for their effect alone, so that nothing misses them. */
-const UNUSED: { file: RegExp; by: RegExp }[] = [
+interface Part {
+  file: RegExp
+  by: RegExp
+  /** Stands for the module. Absent: it is imported for its effect alone, and nothing misses it. */
+  code?: string
+}
+
+const PARTS: Part[] = [
   // What only an extension host would use: none runs in the page.
   {
     file: /vs\/workbench\/api\/browser\/mainThread[A-Za-z0-9]+\.js$/,
@@ -12,10 +18,6 @@ const UNUSED: { file: RegExp; by: RegExp }[] = [
   { file: /terminal\.wslRecommendation\.contribution\.js$/, by: /monaco-vscode-terminal-service-override\// },
   // Opened by source control alone, which is not here yet.
   { file: /mergeEditor\.contribution\.js$/, by: /monaco-vscode-view-common-service-override\/index\.js$/ },
-]
-
-/** Asked for one thing alone, or of no use here: this stands for the whole module. */
-const STAND_INS: { file: RegExp; by: RegExp; code: string }[] = [
   // There are no notebooks here, so nothing is one of theirs.
   {
     file: /notebook\/browser\/notebookEditorWidget(\.js)?$/,
@@ -84,20 +86,17 @@ const STAND_INS: { file: RegExp; by: RegExp; code: string }[] = [
 const STAND_IN = '\0roost-stand-in-'
 
 export function trimEditor(): Plugin {
-  const matches = (source: string, importer: string) => (one: { file: RegExp; by: RegExp }) =>
-    one.by.test(importer) && one.file.test(source)
   return {
     name: 'roost-trim-editor',
     enforce: 'pre',
     resolveId: (source, importer) => {
       if (!importer) return null
-      if (UNUSED.some(matches(source, importer))) return `${STAND_IN}nothing`
-      const found = STAND_INS.findIndex(matches(source, importer))
+      const found = PARTS.findIndex(({ file, by }) => by.test(importer) && file.test(source))
       return found < 0 ? null : STAND_IN + found
     },
     load: (id) => {
       if (!id.startsWith(STAND_IN)) return null
-      return { code: STAND_INS[Number(id.slice(STAND_IN.length))]?.code ?? 'export {}', moduleSideEffects: false }
+      return { code: PARTS[Number(id.slice(STAND_IN.length))]?.code ?? 'export {}', moduleSideEffects: false }
     },
   }
 }

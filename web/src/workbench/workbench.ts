@@ -95,7 +95,7 @@ const idle = (): Promise<void> =>
   new Promise((resolve) => {
     const end = performance.now() + IDLE_WAIT
     const look = (deadline: IdleDeadline) => {
-      if (deadline.didTimeout || deadline.timeRemaining() >= QUIET || performance.now() >= end) resolve()
+      if (deadline.didTimeout || deadline.timeRemaining() >= QUIET) resolve()
       else requestIdleCallback(look, { timeout: Math.max(1, end - performance.now()) })
     }
     requestIdleCallback(look, { timeout: IDLE_WAIT })

@@ -42,9 +42,7 @@ impl App {
             }
         }
     }
-}
 
-impl App {
     /// Asks every workspace that is to run to stop, and waits for them, no longer than `within`.
     pub async fn stop_all(&self, within: Duration) -> Outcome<()> {
         let mut asked = Vec::new();
