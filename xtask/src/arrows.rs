@@ -15,6 +15,8 @@ mod tests {
         ("monitor-protocol", &[]),
         ("terminal-screen", &[]),
         ("microvm", &[]),
+        ("storage", &[]),
+        ("storage-crash", &["storage"]),
         // The monitor starts the VMM and carries streams to the agent.
         (
             "vm-monitor",

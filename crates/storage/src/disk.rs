@@ -1,0 +1,416 @@
+//! A disk that is written to: a local log over what the store has, over an immutable base.
+//!
+//! ```text
+//!   read    local map ──slot──► log           write ──► log, then the local map
+//!              │ none                         flush ──► the log is durable on this host
+//!            index ───slot───► store          upload ─► sealed groups become packs, then a manifest names them
+//!              │ below
+//!            base
+//! ```
+//!
+//! Writes are one after the other, and the log has them in that order, so that every prefix of the log is a
+//! state that the disk could have had after a power cut. Reads go beside each other and beside writes. Two
+//! locks: [`Writer`] for as long as a write takes, [`State`] for as long as looking something up takes.
+//!
+//! What a process leaves behind when it is killed, or the power when it fails, is the same to the next
+//! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
+
+mod checkpoint;
+pub mod format;
+mod read;
+mod replay;
+mod upload;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use self::replay::OpenDisk;
+use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
+use crate::disk::format::{FIRST, GROUP_BLOCKS, GroupUse, LOST, NONE, Position, ZERO};
+use crate::error::{Result, StorageError};
+use crate::files::{FileHandle, Files};
+use crate::index::Index;
+use crate::keys::{Entropy, Identities, ObjectId, TenantKeys};
+use crate::manifest::{DiskName, Manifest};
+use crate::map::BlockMap;
+use crate::pack::PackContents;
+use crate::store::Store;
+
+/// What shows where a disk has nothing of its own.
+pub trait Below: Send + Sync {
+    /// Blocks that it has; beyond them everything is zero.
+    fn blocks(&self) -> u32;
+
+    /// Reads whole blocks.
+    fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()>;
+}
+
+/// Milliseconds since 1970.
+pub trait Clock: Send + Sync {
+    fn now_ms(&self) -> u64;
+}
+
+/// The host's clock.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+/// What a disk stands on.
+#[derive(Clone)]
+pub struct World {
+    pub files: Arc<dyn Files>,
+    pub store: Store,
+    pub keys: TenantKeys,
+    pub entropy: Arc<dyn Entropy>,
+    pub clock: Arc<dyn Clock>,
+    /// Packs that are made beside each other.
+    pub threads: usize,
+}
+
+/// An open disk. One process has it at a time: its caller sees to that, with a lock on the folder.
+pub struct Disk {
+    world: World,
+    identities: Identities,
+    folder: PathBuf,
+    log: Arc<dyn FileHandle>,
+    log_id: ObjectId,
+    epoch: u64,
+    base: Option<Arc<dyn Below>>,
+    writer: Mutex<Writer>,
+    state: RwLock<State>,
+    /// Held by whoever uploads, or writes a checkpoint: one at a time.
+    background: Mutex<Background>,
+    /// Held for a sync of the log: a failure is told to one caller alone, which has to act on it first.
+    flushing: Mutex<()>,
+    last_fetch: Mutex<LastFetch>,
+    /// Somebody with a newer epoch has the disk: its epoch, else 0.
+    fenced: AtomicU64,
+}
+
+/// What is looked up.
+struct State {
+    local: BlockMap,
+    index: Index,
+    groups: Vec<Group>,
+    /// Newest version that is in the store; number 0 when none is.
+    manifest: Manifest,
+    /// Groups of lower generations are in that version.
+    committed: u64,
+    /// Blocks whose only copy is damaged, and the generation that it had.
+    lost: BTreeMap<BlockNumber, u64>,
+}
+
+/// A group of the log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// `None` before its first use.
+    by: Option<GroupUse>,
+    /// Words of the local map that point into it.
+    live: u32,
+}
+
+/// What writes need to know.
+struct Writer {
+    open: Option<Open>,
+    next_generation: u64,
+    session: Session,
+    /// Groups that can be used, in this order; then those from `end` on.
+    free: VecDeque<u32>,
+    end: u32,
+    /// Groups that the file has room for.
+    allocated: u32,
+    /// Everything before is durable.
+    durable: Position,
+    /// What the open group's head says of it.
+    marked: Position,
+    /// A sync failed: what is not durable has to be written again, elsewhere.
+    suspect: bool,
+    /// Since a failed sync there has been no checkpoint.
+    broken: bool,
+    /// When a group was first flushed that is not in the store: generation → time.
+    flushed: BTreeMap<u64, u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Session {
+    /// That of the process before; this one has written nothing yet.
+    Before(u32),
+    Mine(u32),
+}
+
+/// The group that is being filled.
+#[derive(Clone, Copy)]
+struct Open {
+    group: u32,
+    by: GroupUse,
+    /// The block that comes next.
+    next: u32,
+}
+
+#[derive(Default)]
+struct Background {
+    /// A version with our epoch is in the store.
+    claimed: bool,
+    /// What the last checkpoint says of the store: groups of lower generations are there.
+    checkpoint: u64,
+    /// A version that is on its way.
+    pending: Option<Pending>,
+}
+
+/// A version that may be in the store already.
+struct Pending {
+    manifest: Manifest,
+    sealed: (ObjectId, Vec<u8>),
+    packs: Vec<PackContents>,
+    /// Groups of lower generations are in it.
+    end: Option<u64>,
+}
+
+/// What was fetched from the store last, to see when somebody reads on and on.
+#[derive(Default)]
+struct LastFetch {
+    pack: ObjectId,
+    end: usize,
+    window: usize,
+    /// The pack was read to its end.
+    at_end: bool,
+}
+
+/// Figures of a disk, bytes but where said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub size: u64,
+    /// The log's file, as far as it is used.
+    pub log: u64,
+    /// Of it, blocks that somebody may still read.
+    pub live: u64,
+    /// Groups that are not in the store yet.
+    pub unsent: u64,
+    /// Milliseconds since the oldest flush whose data is on this host alone; 0 when there is none.
+    pub age_ms: u64,
+    /// Blocks whose only copy is damaged, not bytes.
+    pub lost: u64,
+}
+
+impl Disk {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn background(&self) -> MutexGuard<'_, Background> {
+        self.background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flushing(&self) -> MutexGuard<'_, ()> {
+        self.flushing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_fetch(&self) -> MutexGuard<'_, LastFetch> {
+        self.last_fetch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn name(&self) -> DiskName {
+        self.state().manifest.version.disk.clone()
+    }
+
+    /// Which log the versions of this disk's local part are of.
+    pub fn log_id(&self) -> ObjectId {
+        self.log_id
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        u64::from(self.state().local.blocks()) * BLOCK as u64
+    }
+
+    /// Newest version that is in the store; its number is 0 when none is.
+    pub fn manifest(&self) -> Manifest {
+        self.state().manifest.clone()
+    }
+
+    /// Blocks whose only copy is damaged.
+    pub fn lost(&self) -> Vec<BlockNumber> {
+        self.state().lost.keys().copied().collect()
+    }
+
+    pub fn figures(&self) -> Figures {
+        let (end, oldest) = {
+            let writer = self.writer();
+            (
+                writer.end,
+                writer.flushed.first_key_value().map(|(_, time)| *time),
+            )
+        };
+        let state = self.state();
+        let group = u64::from(GROUP_BLOCKS) * BLOCK as u64;
+        let unsent = state
+            .groups
+            .iter()
+            .filter(|group| group.by.is_some_and(|by| by.generation >= state.committed));
+        let live: u64 = state.groups.iter().map(|group| u64::from(group.live)).sum();
+        Figures {
+            size: u64::from(state.local.blocks()) * BLOCK as u64,
+            log: u64::from(end) * group,
+            live: live * BLOCK as u64,
+            unsent: unsent.count() as u64 * group,
+            age_ms: oldest.map_or(0, |oldest| self.world.clock.now_ms().saturating_sub(oldest)),
+            lost: state.lost.len() as u64,
+        }
+    }
+
+    /// An error when the disk is somebody else's by now.
+    fn check_fence(&self) -> Result<()> {
+        match self.fenced.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            newer => Err(StorageError::Fenced {
+                disk: self.name().to_string(),
+                epoch: self.epoch,
+                newer,
+            }),
+        }
+    }
+
+    fn range(&self, offset: u64, length: usize) -> Result<()> {
+        let size = self.size();
+        let end = offset.checked_add(length as u64);
+        if end.is_some_and(|end| end <= size) {
+            Ok(())
+        } else {
+            Err(StorageError::Invalid(format!(
+                "{length} bytes from {offset} on are not within the disk's {size}"
+            )))
+        }
+    }
+}
+
+impl State {
+    /// The word of `block`; a damaged page of the map is made anew from the log and the store first, which
+    /// needs [`Disk::mend_page`].
+    fn local(&self, block: BlockNumber) -> Result<u32> {
+        self.local.get(block)
+    }
+
+    /// Gives `block` another word and keeps count of what points where.
+    fn set_local(&mut self, block: BlockNumber, word: u32) -> Result<()> {
+        let before = self.local.get(block)?;
+        if let Some(slot) = Slot::of(before) {
+            let group = &mut self.groups[slot.group as usize];
+            group.live = group.live.saturating_sub(1);
+        }
+        if before == LOST {
+            self.lost.remove(&block);
+        }
+        if let Some(slot) = Slot::of(word) {
+            self.groups[slot.group as usize].live += 1;
+        }
+        self.local.set(block, word)
+    }
+}
+
+impl State {
+    /// Groups that are not in the store, oldest first.
+    fn uncommitted(&self) -> Vec<(GroupUse, u32)> {
+        let groups = self.groups.iter().enumerate();
+        let mut uncommitted: Vec<(GroupUse, u32)> = groups
+            .filter_map(|(number, group)| Some((group.by?, number as u32)))
+            .filter(|(by, _)| by.generation >= self.committed)
+            .collect();
+        uncommitted.sort_unstable_by_key(|(by, _)| by.generation);
+        uncommitted
+    }
+
+    /// Counts anew what points into which group.
+    fn count_live(&mut self) {
+        for group in &mut self.groups {
+            group.live = 0;
+        }
+        for (_, words) in self.local.used_pages() {
+            for slot in words
+                .into_iter()
+                .flatten()
+                .filter_map(|word| Slot::of(*word))
+            {
+                if let Some(group) = self.groups.get_mut(slot.group as usize) {
+                    group.live += 1;
+                }
+            }
+        }
+    }
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    group: u32,
+    at: u32,
+}
+
+impl Slot {
+    fn of(word: u32) -> Option<Self> {
+        (!matches!(word, NONE | ZERO | LOST)).then_some(Self {
+            group: word / GROUP_BLOCKS,
+            at: word % GROUP_BLOCKS,
+        })
+    }
+
+    fn word(self) -> u32 {
+        self.group * GROUP_BLOCKS + self.at
+    }
+
+    /// In the log's file.
+    fn offset(self) -> u64 {
+        (u64::from(self.group) * u64::from(GROUP_BLOCKS) + u64::from(self.at)) * BLOCK as u64
+    }
+}
+
+impl Writer {
+    /// Groups of lower generations are in the store.
+    fn committed_to(&mut self, generation: u64) {
+        self.flushed = self.flushed.split_off(&generation);
+    }
+
+    fn position(&self) -> Position {
+        match self.open {
+            Some(open) => Position {
+                generation: open.by.generation,
+                next: open.next,
+            },
+            None => Position {
+                generation: self.next_generation,
+                next: FIRST,
+            },
+        }
+    }
+}
+
+/// Blocks for a disk of `bytes`, if there can be one.
+pub fn size_in_blocks(bytes: u64) -> Result<u32> {
+    let blocks = bytes.div_ceil(BLOCK as u64);
+    if blocks == 0 || blocks > u64::from(MAX_BLOCKS) {
+        return Err(StorageError::Invalid(format!(
+            "no disk can have {bytes} bytes"
+        )));
+    }
+    Ok(blocks as u32)
+}

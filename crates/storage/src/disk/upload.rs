@@ -1,0 +1,500 @@
+//! Sending: groups of the log become packs in the store, and then a version of the disk names them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+
+use super::format::{FIRST, GROUP_BLOCKS, GroupUse, Range, Record, Told, What, entry_of};
+use super::read::Found;
+use super::{Background, Disk, LOST, NONE, Pending, Slot};
+use crate::block::{BLOCK, BlockNumber, is_zero};
+use crate::error::{During, Result, StorageError};
+use crate::index::{self, Place};
+use crate::manifest::{LogPosition, Manifest, Point};
+use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
+use crate::planted::{self, Bug};
+
+/// Groups that go into one version: what is held in memory for it stays small.
+const BATCH: usize = 64;
+/// Segments on top of an index; with more of them, a new index is written.
+const MAX_SEGMENTS: usize = 64;
+/// Blocks that are read from the log at once.
+const READ: usize = 64;
+
+/// What a stretch of the log comes to.
+#[derive(Default)]
+struct Batch {
+    heads: HashMap<u32, (GroupUse, Box<[u8; BLOCK]>)>,
+    /// Where the newest content of a block is.
+    blocks: BTreeMap<BlockNumber, Slot>,
+    /// Blocks that are zero, but for those above.
+    zeros: Vec<Range>,
+}
+
+/// One change of an image.
+#[derive(Clone, Copy)]
+enum Next {
+    Block(BlockNumber, Slot),
+    Zero(Range),
+}
+
+impl Batch {
+    fn zero(&mut self, range: Range) {
+        let gone: Vec<BlockNumber> = self
+            .blocks
+            .range(range.blocks())
+            .map(|(block, _)| *block)
+            .collect();
+        for block in gone {
+            self.blocks.remove(&block);
+        }
+        self.zeros.push(range);
+    }
+
+    /// The changes, each block in one of them, in order.
+    fn changes(&self, is_zero_already: impl Fn(BlockNumber) -> Result<bool>) -> Result<Vec<Next>> {
+        let mut zeros = self.zeros.clone();
+        zeros.sort_unstable_by_key(|range| range.first);
+        let mut changes = Vec::new();
+        let mut blocks = self.blocks.iter().peekable();
+        let mut done = 0;
+        for range in zeros {
+            for block in range.blocks().start.max(done)..range.blocks().end {
+                while let Some((written, slot)) = blocks.next_if(|(written, _)| **written <= block)
+                {
+                    changes.push(Next::Block(*written, *slot));
+                }
+                done = block + 1;
+                if self.blocks.contains_key(&block) || is_zero_already(block)? {
+                    continue;
+                }
+                match changes.last_mut() {
+                    Some(Next::Zero(last)) if last.blocks().end == block => last.count += 1,
+                    _ => changes.push(Next::Zero(Range {
+                        first: block,
+                        count: 1,
+                    })),
+                }
+            }
+        }
+        changes.extend(blocks.map(|(block, slot)| Next::Block(*block, *slot)));
+        Ok(changes)
+    }
+}
+
+impl Disk {
+    /// Takes the disk for this placement: from now on the store refuses every older one. What an older one
+    /// sent from this host's log is caught up with.
+    ///
+    /// [`StorageError::Fenced`]: a newer placement has it. [`StorageError::Invalid`]: it was written on
+    /// another host since, so that what is here is of no use.
+    pub fn claim(&self) -> Result<()> {
+        self.check_fence()?;
+        let mut background = self.background();
+        self.claim_with(&mut background)
+    }
+
+    fn claim_with(&self, background: &mut Background) -> Result<()> {
+        while !background.claimed {
+            if background.pending.is_none() {
+                self.catch_up()?;
+                let mut manifest = self.manifest();
+                manifest.claim = true;
+                manifest.point = None;
+                self.prepare(background, manifest, Vec::new(), None)?;
+            }
+            match self.commit(background) {
+                Ok(()) => background.claimed = true,
+                // Somebody older was faster: look again.
+                Err(StorageError::Fenced { newer, .. }) if newer <= self.epoch => {}
+                Err(error) => return Err(self.noted(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over versions that this log led to and this process does not know of.
+    fn catch_up(&self) -> Result<()> {
+        let known = self.manifest();
+        let world = &self.world;
+        let name = &known.version.disk;
+        let newest = world
+            .store
+            .newest(&world.keys, name, known.version.number)?;
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        if newest.epoch > self.epoch {
+            return Err(self.noted(StorageError::Fenced {
+                disk: name.to_string(),
+                epoch: self.epoch,
+                newer: newest.epoch,
+            }));
+        }
+        let generation = match newest.log {
+            Some(position) if position.log == self.log_id => position.generation,
+            // Claims alone came after what is known here.
+            other if other == known.log => self.state().committed,
+            _ => {
+                return Err(StorageError::Invalid(format!(
+                    "the disk was written elsewhere since: version {} is not of this host's log",
+                    newest.version
+                )));
+            }
+        };
+        if generation > self.writer().next_generation {
+            return Err(StorageError::damaged(
+                "the log of the disk",
+                format!("the store has it until {generation}, and this host does not"),
+            ));
+        }
+        let mut index = world.store.whole_index(&world.keys, &newest)?;
+        let mut state = self.state_mut();
+        index.map.grow(state.local.blocks());
+        state.index = index;
+        state.committed = state.committed.max(generation);
+        let found: Vec<BlockNumber> = state
+            .lost
+            .iter()
+            .filter(|(block, lost)| **lost < generation && !newest.lost.contains(block))
+            .map(|(block, _)| *block)
+            .collect();
+        for block in found {
+            state.set_local(block, NONE)?;
+        }
+        state.manifest = newest;
+        let committed = state.committed;
+        drop(state);
+        self.writer().committed_to(committed);
+        Ok(())
+    }
+
+    /// Remembers that the disk is another's.
+    fn noted(&self, error: StorageError) -> StorageError {
+        if let StorageError::Fenced { newer, .. } = &error {
+            self.fenced.store(*newer, Ordering::Relaxed);
+        }
+        error
+    }
+
+    /// Sends everything that was written before generation `until` (see [`Disk::cut`]) and makes it the
+    /// newest version, under a name if `point` is given. In the store, durably, when it returns.
+    ///
+    /// After an error that is transient it can be called again with the same arguments.
+    pub fn upload(&self, until: u64, point: Option<&Point>) -> Result<Manifest> {
+        // The store never has what a power cut here could take: there is one history.
+        self.flush()?;
+        let mut background = self.background();
+        self.claim_with(&mut background)?;
+        self.commit(&mut background)
+            .map_err(|error| self.noted(error))?;
+        let is_named = |manifest: &Manifest| {
+            point.is_none_or(|point| {
+                let found = manifest.point.as_ref();
+                found.is_some_and(|found| found.id == point.id)
+            })
+        };
+        loop {
+            let mut groups = self.state().uncommitted();
+            groups.retain(|(by, _)| by.generation < until);
+            let is_last = groups.len() <= BATCH;
+            groups.truncate(BATCH);
+            let Some((last, _)) = groups.last() else {
+                break;
+            };
+            let end = last.generation + 1;
+            let point = point.filter(|_| is_last);
+            self.send(&mut background, &groups, end, point)?;
+            if is_last {
+                break;
+            }
+        }
+        if !is_named(&self.manifest()) {
+            // Nothing was written since the newest version: it gets the name.
+            let mut manifest = self.manifest();
+            manifest.claim = false;
+            manifest.point = point.cloned();
+            self.prepare(&mut background, manifest, Vec::new(), None)?;
+            self.commit(&mut background)
+                .map_err(|error| self.noted(error))?;
+        }
+        let newest = self.manifest();
+        if newest.segments.len() > MAX_SEGMENTS {
+            self.write_index(&mut background)?;
+        }
+        Ok(newest)
+    }
+
+    /// Writes an index of the newest version, and a version that needs no segments beside it.
+    fn write_index(&self, background: &mut Background) -> Result<()> {
+        let world = &self.world;
+        let id = world.entropy.object_id();
+        let sealed = {
+            let state = self.state();
+            index::seal(
+                &state.index.map.snapshot(),
+                &state.index.packs,
+                id,
+                &world.keys,
+            )?
+        };
+        world.store.put_index(world.keys.tenant(), &id, sealed)?;
+        let mut manifest = self.manifest();
+        manifest.claim = false;
+        manifest.point = None;
+        manifest.index = Some(id);
+        manifest.segments.clear();
+        self.prepare(background, manifest, Vec::new(), None)?;
+        self.commit(background).map_err(|error| self.noted(error))
+    }
+
+    /// What the groups come to.
+    fn batch(&self, groups: &[(GroupUse, u32)]) -> Result<Batch> {
+        let mut batch = Batch::default();
+        for (by, group) in groups {
+            let head = self.read_head_block(*group)?;
+            for at in FIRST..GROUP_BLOCKS {
+                let slot = Slot { group: *group, at };
+                match by.read_entry(at, entry_of(&head, at)) {
+                    Told::Sound(What::Written(block)) | Told::Mended(What::Written(block), _) => {
+                        batch.blocks.insert(block, slot);
+                    }
+                    Told::Sound(What::Record) | Told::Mended(What::Record, _) => {
+                        if let Found::Whole(_, content) = self.read_entry(by, slot, &head)?
+                            && let Some(Record::Zero(ranges)) = Record::decode(&content)
+                        {
+                            ranges.into_iter().for_each(|range| batch.zero(range));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            batch.heads.insert(*group, (*by, head));
+        }
+        Ok(batch)
+    }
+
+    /// Stores groups as packs and commits the version that they lead to.
+    fn send(
+        &self,
+        background: &mut Background,
+        groups: &[(GroupUse, u32)],
+        end: u64,
+        point: Option<&Point>,
+    ) -> Result<()> {
+        let batch = self.batch(groups)?;
+        let below = self.base.as_ref().map_or(0, |base| base.blocks());
+        let changes = batch.changes(|block| {
+            let state = self.state();
+            Ok(match state.index.place(block)? {
+                Place::Zero => true,
+                Place::Below => block >= below,
+                Place::Stored { .. } => false,
+            })
+        })?;
+        let parts: Vec<&[Next]> = changes.chunks(PACK_BLOCKS).collect();
+        let mut packs = Vec::new();
+        let mut lost = Vec::new();
+        for some in parts.chunks(self.world.threads.max(1)) {
+            for made in self.store_packs(&batch, some)? {
+                packs.extend(made.contents);
+                lost.extend(made.lost);
+            }
+        }
+        let mut manifest = self.manifest();
+        let blocks = self.state().local.blocks();
+        let nothing = packs.is_empty() && lost.is_empty() && point.is_none();
+        if nothing && blocks == manifest.blocks {
+            // Copies alone: there is nothing that a version would say.
+            self.state_mut().committed = end;
+            self.writer().committed_to(end);
+            return Ok(());
+        }
+        manifest.claim = false;
+        manifest.blocks = blocks;
+        manifest.point = point.cloned();
+        manifest
+            .segments
+            .extend(packs.iter().map(|pack| pack.pack.id));
+        let changed = |block: u32| packs.iter().any(|pack| pack.changes_block(block));
+        manifest.lost.retain(|block| !changed(*block));
+        manifest.lost.extend(lost);
+        manifest.lost.sort_unstable();
+        manifest.lost.dedup();
+        manifest.log = Some(LogPosition {
+            log: self.log_id,
+            generation: end,
+        });
+        self.prepare(background, manifest, packs, Some(end))?;
+        if planted::is(Bug::CommitBeforeStore) {
+            self.state_mut().committed = end;
+        }
+        self.commit(background).map_err(|error| self.noted(error))
+    }
+
+    /// Makes and stores some packs beside each other.
+    fn store_packs(&self, batch: &Batch, parts: &[&[Next]]) -> Result<Vec<Made>> {
+        let Some((first, others)) = parts.split_first() else {
+            return Ok(Vec::new());
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = others
+                .iter()
+                .map(|part| scope.spawn(|| self.store_pack(batch, part)))
+                .collect();
+            let first = self.store_pack(batch, first);
+            let joined = others.into_iter().map(|other| {
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            std::iter::once(first).chain(joined).collect()
+        })
+    }
+
+    fn store_pack(&self, batch: &Batch, changes: &[Next]) -> Result<Made> {
+        let world = &self.world;
+        let id = world.entropy.object_id();
+        let mut pack = PackWriter::new(id, &world.keys, &self.identities, DISK_FRAME)?;
+        let mut lost = Vec::new();
+        let mut buffer = vec![0; READ * BLOCK];
+        let mut rest = changes;
+        while let Some((next, after)) = rest.split_first() {
+            let (first, slot) = match *next {
+                Next::Zero(range) => {
+                    pack.zero(range.first, range.count);
+                    rest = after;
+                    continue;
+                }
+                Next::Block(block, slot) => (block, slot),
+            };
+            // Blocks that follow each other in the log are read together.
+            let run = rest
+                .iter()
+                .zip(0..READ as u32)
+                .take_while(|(next, number)| {
+                    let expected = Slot {
+                        at: slot.at + number,
+                        ..slot
+                    };
+                    matches!(next, Next::Block(_, slot) if *slot == expected)
+                })
+                .count();
+            let content = &mut buffer[..run * BLOCK];
+            self.log
+                .read_at(content, slot.offset())
+                .during(|| "the log of the disk".to_owned())?;
+            let (by, head) = &batch.heads[&slot.group];
+            for (next, content) in rest[..run].iter().zip(content.chunks(BLOCK)) {
+                let Next::Block(block, slot) = *next else {
+                    unreachable!("a run is of blocks");
+                };
+                let sound = match by.read_entry(slot.at, entry_of(head, slot.at)) {
+                    Told::Sound(_) => by.holds(slot.at, entry_of(head, slot.at), content),
+                    Told::Mended(_, entry) => by.holds(slot.at, &entry, content),
+                    Told::Nothing | Told::Damaged => false,
+                };
+                if !sound {
+                    self.lose(block, slot, by)?;
+                    lost.push(block);
+                } else if is_zero(content) {
+                    pack.zero(block, 1);
+                } else {
+                    pack.block(block, content);
+                }
+            }
+            rest = &rest[run..];
+            debug_assert!(run > 0, "block {first} makes a run of its own");
+        }
+        if pack.is_empty() {
+            return Ok(Made {
+                contents: None,
+                lost,
+            });
+        }
+        let pack = pack.finish();
+        let contents = pack.contents.clone();
+        world.store.put_pack(world.keys.tenant(), pack)?;
+        Ok(Made {
+            contents: Some(contents),
+            lost,
+        })
+    }
+
+    /// The only copy of a block is damaged. Whoever reads it is told so, unless it was written again since.
+    fn lose(&self, block: BlockNumber, slot: Slot, by: &GroupUse) -> Result<()> {
+        let mut state = self.state_mut();
+        if state.local(block)? == slot.word() {
+            state.set_local(block, LOST)?;
+            state.lost.insert(block, by.generation);
+        }
+        Ok(())
+    }
+
+    /// Seals the next version, so that the same can be committed again when an attempt's outcome is not
+    /// known.
+    fn prepare(
+        &self,
+        background: &mut Background,
+        mut manifest: Manifest,
+        packs: Vec<PackContents>,
+        end: Option<u64>,
+    ) -> Result<()> {
+        let world = &self.world;
+        manifest.version.number += 1;
+        manifest.epoch = self.epoch;
+        manifest.written_ms = world.clock.now_ms();
+        let sealed = manifest.seal(&world.keys, &*world.entropy)?;
+        background.pending = Some(Pending {
+            manifest,
+            sealed,
+            packs,
+            end,
+        });
+        Ok(())
+    }
+
+    /// Makes the prepared version the newest one, if there is one.
+    fn commit(&self, background: &mut Background) -> Result<()> {
+        let Some(pending) = &background.pending else {
+            return Ok(());
+        };
+        let world = &self.world;
+        let committed = world
+            .store
+            .commit(&world.keys, &pending.manifest, &pending.sealed);
+        if let Err(error) = committed {
+            if !error.is_transient() {
+                background.pending = None;
+            }
+            return Err(error);
+        }
+        let Some(pending) = background.pending.take() else {
+            unreachable!("it was looked at above");
+        };
+        let before = {
+            let mut state = self.state_mut();
+            for pack in &pending.packs {
+                state.index.apply(pack)?;
+            }
+            if let Some(end) = pending.end {
+                state.committed = end;
+            }
+            std::mem::replace(&mut state.manifest, pending.manifest)
+        };
+        if let Some(end) = pending.end {
+            self.writer().committed_to(end);
+        }
+        // Versions that nobody named go. Claims stay: they are what keeps an older placement out.
+        let goes = before.version.number > 0 && before.point.is_none() && !before.claim;
+        if goes && let Err(error) = world.store.delete_version(&before.version) {
+            tracing::warn!(%error, version = %before.version, "an old version is not deleted");
+        }
+        Ok(())
+    }
+}
+
+/// A stored pack, and blocks that could not be put into it.
+struct Made {
+    contents: Option<PackContents>,
+    lost: Vec<BlockNumber>,
+}

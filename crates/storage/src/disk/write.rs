@@ -1,0 +1,404 @@
+//! Writing: everything goes to the end of the log.
+
+use std::sync::MutexGuard;
+
+use super::format::{
+    FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, MAX_RANGES, NONE, Position, Range, Record, What,
+    ZERO, entry_at,
+};
+use super::read::Found;
+use super::{Disk, Group, Open, Session, Slot, Writer};
+use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
+use crate::error::{During, Result, StorageError};
+use crate::map::PAGE_WORDS;
+use crate::planted::{self, Bug};
+
+/// Groups that the file gets room for at once.
+const ALLOCATE: u32 = 32;
+
+impl Disk {
+    /// Writes bytes. Others see them when it returns; a power cut may take them until the next
+    /// [`Disk::flush`], the end of this process does not.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.check_fence()?;
+        self.range(offset, data.len())?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let first = (offset / BLOCK as u64) as BlockNumber;
+        let head = (offset % BLOCK as u64) as usize;
+        let mut writer = self.writer();
+        if head == 0 && data.len().is_multiple_of(BLOCK) {
+            return self.append_blocks(&mut writer, first, data, What::Written);
+        }
+        // What a block has beside the bytes stays as it is.
+        let end = head + data.len();
+        let mut whole = vec![0; end.next_multiple_of(BLOCK)];
+        let last = whole.len() - BLOCK;
+        if head > 0 {
+            self.read_blocks(first, &mut whole[..BLOCK])?;
+        }
+        if !end.is_multiple_of(BLOCK) && (last > 0 || head == 0) {
+            self.read_blocks(first + (last / BLOCK) as u32, &mut whole[last..])?;
+        }
+        whole[head..end].copy_from_slice(data);
+        self.append_blocks(&mut writer, first, &whole, What::Written)
+    }
+
+    /// Makes bytes zero and gives their room back; what is less than a block at either end is written.
+    pub fn zero(&self, offset: u64, length: u64) -> Result<()> {
+        self.check_fence()?;
+        let size = self.size();
+        let end = offset.saturating_add(length).min(size);
+        if offset >= end {
+            return Ok(());
+        }
+        let block = BLOCK as u64;
+        let (first, last) = (offset.div_ceil(block), end / block);
+        if first >= last {
+            return self.write(offset, &vec![0; (end - offset) as usize]);
+        }
+        if offset < first * block {
+            self.write(offset, &vec![0; (first * block - offset) as usize])?;
+        }
+        if last * block < end {
+            self.write(last * block, &vec![0; (end - last * block) as usize])?;
+        }
+        let mut writer = self.writer();
+        let ranges = self.not_yet_zero(first as u32..last as u32)?;
+        for some in ranges.chunks(MAX_RANGES) {
+            self.append_record(&mut writer, &Record::Zero(some.to_vec()))?;
+            let mut state = self.state_mut();
+            for block in some.iter().flat_map(|range| range.blocks()) {
+                state.set_local(block, ZERO)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocks of a range that do not read as zeros for want of any content.
+    fn not_yet_zero(&self, blocks: std::ops::Range<u32>) -> Result<Vec<Range>> {
+        self.sound_pages(blocks.start, blocks.end - blocks.start)?;
+        let below = self.base.as_ref().map_or(0, |base| base.blocks());
+        let state = self.state();
+        let mut ranges: Vec<Range> = Vec::new();
+        for block in blocks {
+            let is_zero = match state.local(block)? {
+                ZERO => true,
+                NONE => match state.index.map.get(block)? {
+                    0 => block >= below,
+                    word => word == crate::index::ZERO,
+                },
+                _ => false,
+            };
+            if is_zero {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some(last) if last.first + last.count == block => last.count += 1,
+                _ => ranges.push(Range {
+                    first: block,
+                    count: 1,
+                }),
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Makes the disk larger, durably. A smaller size changes nothing.
+    pub fn grow(&self, blocks: u32) -> Result<()> {
+        self.check_fence()?;
+        if blocks > MAX_BLOCKS {
+            return Err(StorageError::Invalid(format!(
+                "no disk has {blocks} blocks"
+            )));
+        }
+        let mut writer = self.writer();
+        if blocks > self.state().local.blocks() {
+            self.append_record(&mut writer, &Record::Size(blocks))?;
+            let mut state = self.state_mut();
+            state.local.grow(blocks);
+            state.index.map.grow(blocks);
+        }
+        drop(writer);
+        self.flush()
+    }
+
+    /// Returns when everything that was written before is durable on this host.
+    pub fn flush(&self) -> Result<()> {
+        self.check_fence()?;
+        self.sync_log(&self.flushing())?;
+        if self.writer().broken {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written to the log durable: again, if a sync failed before.
+    pub(super) fn sync_log(&self, _one: &MutexGuard<'_, ()>) -> Result<()> {
+        let position = {
+            let mut writer = self.writer();
+            if writer.suspect && !planted::is(Bug::BelieveNextSync) {
+                self.write_again(&mut writer)?;
+            }
+            self.mark(&mut writer)?;
+            writer.position()
+        };
+        let synced = if planted::is(Bug::AckWithoutSync) {
+            Ok(())
+        } else {
+            self.log.sync()
+        };
+        let mut writer = self.writer();
+        match synced {
+            Ok(()) => {
+                writer.flushed_to(position, self.world.clock.now_ms());
+                writer.suspect = false;
+                Ok(())
+            }
+            Err(error) => {
+                writer.suspect = true;
+                // A head that was lost breaks the chain of groups: what follows is found from a checkpoint
+                // alone.
+                writer.broken = !planted::is(Bug::BelieveNextSync);
+                Err(error).during(|| "the log of the disk".to_owned())
+            }
+        }
+    }
+
+    /// Tells the open group's head how much is durable, so that damage is told from what never arrived.
+    fn mark(&self, writer: &mut Writer) -> Result<()> {
+        let Some(open) = writer.open else {
+            return Ok(());
+        };
+        if writer.marked < writer.durable {
+            let head = u64::from(open.group) * GROUP_BYTES;
+            self.log
+                .write_at(&open.by.mark(writer.durable), head + 16)
+                .during(|| "the log of the disk".to_owned())?;
+            writer.marked = writer.durable;
+        }
+        Ok(())
+    }
+
+    /// Writes everything that is not durable a second time: a failed sync says that it may be lost, and a
+    /// later one would not say so again.
+    fn write_again(&self, writer: &mut Writer) -> Result<()> {
+        writer.open = None;
+        let (durable, end) = (writer.durable, writer.position());
+        let mut groups = self.state().uncommitted();
+        groups.retain(|(by, _)| (durable.generation..end.generation).contains(&by.generation));
+        for (by, group) in groups {
+            let head = self.read_head_block(group)?;
+            let first = if by.generation == durable.generation {
+                durable.next
+            } else {
+                FIRST
+            };
+            for at in first.max(FIRST)..GROUP_BLOCKS {
+                let slot = Slot { group, at };
+                let Found::Whole(what, content) = self.read_entry(&by, slot, &head)? else {
+                    continue;
+                };
+                match what {
+                    What::Written(block) | What::Copy(block) => {
+                        if self.state().local(block)? == slot.word() {
+                            self.append(writer, &|_| what, &content[..])?;
+                        }
+                    }
+                    What::Record => self.record_again(writer, &content)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record_again(&self, writer: &mut Writer, content: &[u8; BLOCK]) -> Result<()> {
+        let still = |ranges: &[Range], word: u32| -> Result<Vec<Range>> {
+            let state = self.state();
+            let mut kept = Vec::new();
+            for block in ranges.iter().flat_map(|range| range.blocks()) {
+                if state.local(block)? == word {
+                    kept.push(Range {
+                        first: block,
+                        count: 1,
+                    });
+                }
+            }
+            Ok(kept)
+        };
+        let (ranges, wrap): (Vec<Range>, fn(Vec<Range>) -> Record) = match Record::decode(content) {
+            Some(Record::Zero(ranges)) => (still(&ranges, ZERO)?, Record::Zero),
+            Some(Record::Forgotten(ranges)) => (still(&ranges, NONE)?, Record::Forgotten),
+            Some(Record::Size(_)) => {
+                let blocks = self.state().local.blocks();
+                return self.append_record(writer, &Record::Size(blocks));
+            }
+            None => return Ok(()),
+        };
+        for some in ranges.chunks(MAX_RANGES) {
+            self.append_record(writer, &wrap(some.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open group and tells the generation that the next one will have: everything that was
+    /// written before is in groups of lower ones.
+    pub fn cut(&self) -> u64 {
+        let mut writer = self.writer();
+        self.close_group(&mut writer)
+    }
+
+    pub(super) fn close_group(&self, writer: &mut Writer) -> u64 {
+        if writer.open.is_some_and(|open| open.next > FIRST) {
+            writer.open = None;
+        }
+        writer
+            .open
+            .map_or(writer.next_generation, |open| open.by.generation)
+    }
+
+    pub(super) fn append_record(&self, writer: &mut Writer, record: &Record) -> Result<()> {
+        self.append(writer, &|_| What::Record, &record.encode()[..])
+    }
+
+    /// Appends blocks that follow each other on the disk.
+    pub(super) fn append_blocks(
+        &self,
+        writer: &mut Writer,
+        first: BlockNumber,
+        data: &[u8],
+        what: fn(BlockNumber) -> What,
+    ) -> Result<()> {
+        self.sound_pages(first, (data.len() / BLOCK) as u32)?;
+        self.append(writer, &|number| what(first + number), data)
+    }
+
+    /// Appends whole blocks; the pages of the map that they are in are sound.
+    fn append(&self, writer: &mut Writer, what: &dyn Fn(u32) -> What, data: &[u8]) -> Result<()> {
+        let log = || "the log of the disk".to_owned();
+        let mut done = 0;
+        while done * BLOCK < data.len() {
+            let open = self.open_group(writer)?;
+            let count = (data.len() / BLOCK - done).min((GROUP_BLOCKS - open.next) as usize);
+            let some = &data[done * BLOCK..][..count * BLOCK];
+            let slot = |number: usize| Slot {
+                group: open.group,
+                at: open.next + number as u32,
+            };
+            let whats = (done..done + count).map(|number| what(number as u32));
+            let mut entries = Vec::with_capacity(count * 16);
+            for (number, (what, block)) in whats.clone().zip(some.chunks(BLOCK)).enumerate() {
+                entries.extend_from_slice(&open.by.entry(slot(number).at, what, block));
+            }
+            // The content first: an entry never stands for what is not there.
+            self.log.write_at(some, slot(0).offset()).during(log)?;
+            let head = u64::from(open.group) * GROUP_BYTES;
+            self.log
+                .write_at(&entries, head + entry_at(open.next))
+                .during(log)?;
+            writer.open = Some(Open {
+                next: open.next + count as u32,
+                ..open
+            });
+            let mut state = self.state_mut();
+            for (number, what) in whats.enumerate() {
+                if let What::Written(block) | What::Copy(block) = what {
+                    state.set_local(block, slot(number).word())?;
+                }
+            }
+            drop(state);
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// The open group, with room for a block at least.
+    fn open_group(&self, writer: &mut Writer) -> Result<Open> {
+        if let Some(open) = writer.open.filter(|open| open.next < GROUP_BLOCKS) {
+            return Ok(open);
+        }
+        let session = self.my_session(writer)?;
+        let log = || "the log of the disk".to_owned();
+        let group = match writer.free.front() {
+            Some(group) => *group,
+            None => {
+                if writer.end == writer.allocated {
+                    let start = u64::from(writer.end) * GROUP_BYTES;
+                    self.log
+                        .allocate(start, u64::from(ALLOCATE) * GROUP_BYTES)
+                        .during(log)?;
+                    writer.allocated += ALLOCATE;
+                }
+                writer.end
+            }
+        };
+        let by = GroupUse::new(&self.log_id, group, writer.next_generation, session);
+        let mut head = [0; BLOCK];
+        head[..28].copy_from_slice(&by.head(writer.durable));
+        self.log
+            .write_at(&head, u64::from(group) * GROUP_BYTES)
+            .during(log)?;
+        let mut state = self.state_mut();
+        if writer.free.pop_front().is_none() {
+            writer.end += 1;
+            state.groups.resize(writer.end as usize, Group::default());
+        }
+        state.groups[group as usize] = Group {
+            by: Some(by),
+            live: 0,
+        };
+        let open = Open {
+            group,
+            by,
+            next: FIRST,
+        };
+        writer.open = Some(open);
+        writer.marked = writer.durable;
+        writer.next_generation += 1;
+        Ok(open)
+    }
+
+    /// The number of this process among those that had the disk. Taken before the first write, durably.
+    fn my_session(&self, writer: &mut Writer) -> Result<u32> {
+        if let Session::Mine(session) = writer.session {
+            return Ok(session);
+        }
+        let Session::Before(before) = writer.session else {
+            unreachable!("a session is one of two");
+        };
+        self.write_session(before + 1)?;
+        writer.session = Session::Mine(before + 1);
+        Ok(before + 1)
+    }
+
+    /// Makes sure that the pages of the local map for these blocks are what was written.
+    pub(super) fn sound_pages(&self, first: BlockNumber, count: u32) -> Result<()> {
+        let pages = first as usize / PAGE_WORDS..=(first + count - 1) as usize / PAGE_WORDS;
+        for page in pages {
+            let block = ((page * PAGE_WORDS) as u32).max(first);
+            if let Err(StorageError::Damaged { .. }) = self.state().local(block) {
+                self.mend_page(page)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Everything before `position` is durable as of now.
+    pub(super) fn flushed_to(&mut self, position: Position, now_ms: u64) {
+        if position <= self.durable {
+            return;
+        }
+        let last = if position.next > FIRST {
+            position.generation
+        } else {
+            position.generation - 1
+        };
+        for generation in self.durable.generation..=last {
+            self.flushed.entry(generation).or_insert(now_ms);
+        }
+        self.durable = position;
+    }
+}

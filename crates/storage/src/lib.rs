@@ -1,0 +1,32 @@
+//! Disks that lose nothing: layers, a log on this host, and a store that has it all within seconds.
+//!
+//! Knows nothing of workspaces, virtual machines, users or Roost's other parts.
+//!
+//! - [`disk`]: a disk that is written to; start here.
+//! - [`store`]: objects in a folder or in S3; [`object`] is the one container that they are.
+//! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
+//! - [`map`]: from a block's number to its place, on this host.
+//! - [`keys`]: sealing, and what tells blocks apart.
+//! - [`files`]: the host's files, as an argument.
+//!
+//! `docs/storage-format.md` has the formats for somebody who wants to read them without this crate.
+//!
+//! Tested part by part here, and whole in `crates/storage-crash`: a simulation that crashes the same code at
+//! any step.
+
+pub mod block;
+pub mod disk;
+pub mod error;
+pub mod files;
+pub mod index;
+pub mod keys;
+pub mod manifest;
+pub mod map;
+pub mod object;
+pub mod pack;
+pub mod planted;
+pub mod store;
+mod sys;
+
+pub use disk::{Disk, OpenDisk, World};
+pub use error::{Result, StorageError};

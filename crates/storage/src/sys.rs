@@ -1,0 +1,70 @@
+//! The few calls that the compiler cannot check.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+const PAGE: usize = 4096;
+
+/// Words of a file, mapped privately: changes are this process's own, and pages that were not changed are
+/// the page cache's.
+pub struct Region {
+    start: NonNull<u32>,
+    /// Words that can be used.
+    capacity: usize,
+}
+
+// SAFETY: the mapping belongs to the region alone; shared and exclusive use follow from `&` and `&mut`.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `words` words of `file` from `offset` on; after them, up to `capacity`, there are zeros.
+    /// The mapped part must stay within the file for as long as the region lives.
+    pub fn map(file: &File, offset: u64, words: usize, capacity: usize) -> io::Result<Self> {
+        let bytes = words.checked_mul(4).filter(|_| words <= capacity);
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let bytes = bytes.ok_or_else(invalid)?;
+        let room = capacity
+            .checked_mul(4)
+            .ok_or_else(invalid)?
+            .next_multiple_of(PAGE)
+            .max(PAGE);
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), room, access, flags) }?;
+        let region = Self {
+            start: NonNull::new(start.cast()).ok_or_else(invalid)?,
+            capacity,
+        };
+        if bytes > 0 {
+            // SAFETY: replaces the first part of the mapping above, which nobody has seen yet; the length
+            // is at most `room`.
+            unsafe { mmap(start, bytes, access, flags | MapFlags::FIXED, file, offset) }?;
+        }
+        Ok(region)
+    }
+
+    pub fn as_slice(&self) -> &[u32] {
+        // SAFETY: `capacity` words are mapped readable and aligned to a page; every bit pattern is a word.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.capacity) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [u32] {
+        // SAFETY: as above, writable, and `&mut self` makes it exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.capacity) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let room = (self.capacity * 4).next_multiple_of(PAGE).max(PAGE);
+        // SAFETY: the mapping was made with this length, and no slice outlives the region.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), room) };
+    }
+}

@@ -1,0 +1,173 @@
+//! A disk through its life: written, flushed, killed, sent, moved, damaged.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use storage::keys::{Entropy, SystemEntropy};
+use storage::manifest::{Point, PointKind};
+use storage::{Disk, StorageError};
+
+use support::{Host, Pattern, block, read};
+
+const BLOCK: u64 = 4096;
+
+fn write(disk: &Disk, number: u32, version: u32) {
+    disk.write(u64::from(number) * BLOCK, &block(number, version))
+        .unwrap();
+}
+
+fn base(blocks: u32) -> Option<Arc<dyn storage::disk::Below>> {
+    Some(Arc::new(Pattern(blocks)))
+}
+
+#[test]
+fn what_is_written_is_read_and_the_rest_shows_the_base() {
+    let host = Host::new();
+    let disk = host.create(10_000, base(100));
+    assert_eq!(read(&disk, 5), [5; 4096]);
+    assert_eq!(read(&disk, 100), [0; 4096]);
+    write(&disk, 5, 1);
+    assert!(read(&disk, 5) == block(5, 1));
+    // Parts of blocks.
+    disk.write(7 * BLOCK + 100, &[9; 6000]).unwrap();
+    let mut found = vec![0; 3 * 4096];
+    disk.read(7 * BLOCK, &mut found).unwrap();
+    assert!(found[..100].iter().all(|byte| *byte == 7));
+    assert!(found[100..6100].iter().all(|byte| *byte == 9));
+    assert!(found[6100..8192].iter().all(|byte| *byte == 9));
+    assert!(found[8192..].iter().all(|byte| *byte == 9));
+    disk.zero(5 * BLOCK + 10, BLOCK * 3).unwrap();
+    let mut found = vec![1; 4 * 4096];
+    disk.read(5 * BLOCK, &mut found).unwrap();
+    assert!(found[..10] == block(5, 1)[..10]);
+    assert!(found[10..3 * 4096 + 10].iter().all(|byte| *byte == 0));
+    assert!(disk.read(10_000 * BLOCK - 1, &mut [0; 2]).is_err());
+    assert!(disk.write(u64::MAX, &[0; 2]).is_err());
+}
+
+#[test]
+fn a_kill_at_any_time_loses_nothing() {
+    let host = Host::new();
+    let mut disk = host.create(100_000, base(100));
+    let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+    for round in 1..8u32 {
+        for number in 0..700u32 {
+            let number = number * 131 % 90_000;
+            write(&disk, number, round);
+            model.insert(number, round);
+        }
+        if round % 3 == 0 {
+            disk.checkpoint().unwrap();
+        }
+        if round % 2 == 0 {
+            disk.zero(1000 * BLOCK, 5000 * BLOCK).unwrap();
+            model.retain(|number, _| !(1000..6000).contains(number));
+        }
+        if round == 4 {
+            disk.grow(120_000).unwrap();
+        }
+        disk = host.open(1, base(100)).unwrap();
+    }
+    assert_eq!(disk.size(), 120_000 * BLOCK);
+    for number in 0..90_000 {
+        let expected = match model.get(&number) {
+            Some(version) => block(number, *version),
+            None if number < 100 => vec![number as u8 | 1; 4096],
+            None => vec![0; 4096],
+        };
+        assert!(read(&disk, number) == expected, "block {number}");
+    }
+}
+
+#[test]
+fn what_was_sent_is_there_on_another_host() {
+    let host = Host::new();
+    let disk = host.create(200_000, base(1000));
+    for number in 0..3000 {
+        write(&disk, number * 7, 1);
+    }
+    disk.flush().unwrap();
+    assert!(disk.figures().age_ms < 60_000 && disk.figures().unsent > 0);
+    disk.upload(disk.cut(), None).unwrap();
+    disk.zero(0, 70 * BLOCK).unwrap();
+    write(&disk, 7, 2);
+    let point = Point {
+        id: SystemEntropy.object_id(),
+        name: "before".to_owned(),
+        kind: PointKind::Manual,
+        taken_ms: 1,
+    };
+    let until = disk.cut();
+    write(&disk, 14, 3);
+    let named = disk.upload(until, Some(&point)).unwrap();
+    assert_eq!(named.point, Some(point));
+    assert!(disk.figures().unsent > 0);
+    let moved = host.move_to("other", 2, base(1000)).unwrap();
+    moved.claim().unwrap();
+    assert!(read(&moved, 7) == block(7, 2));
+    assert_eq!(read(&moved, 14), [0; 4096]);
+    assert_eq!(read(&moved, 1), [0; 4096]);
+    assert_eq!(read(&moved, 71), [71; 4096]);
+    for number in 10..3000 {
+        assert!(read(&moved, number * 7) == block(number * 7, 1), "{number}");
+    }
+    // What was fetched is kept, and is not sent again.
+    let before = moved.manifest().version.number;
+    moved.upload(moved.cut(), None).unwrap();
+    assert_eq!(moved.manifest().version.number, before);
+    // The older placement is kept out.
+    let refused = disk.upload(disk.cut(), None).unwrap_err();
+    assert!(
+        matches!(refused, StorageError::Fenced { newer: 2, .. }),
+        "{refused}"
+    );
+    assert!(matches!(
+        disk.write(0, &[1]),
+        Err(StorageError::Fenced { .. })
+    ));
+}
+
+#[test]
+fn room_in_the_log_is_used_again() {
+    let host = Host::new();
+    let disk = host.create(10_000, None);
+    for round in 0..40u32 {
+        for number in 0..1000 {
+            write(&disk, number, round);
+        }
+        disk.flush().unwrap();
+        disk.upload(disk.cut(), None).unwrap();
+        disk.checkpoint().unwrap();
+    }
+    // 40 times 4 MB went through it.
+    assert!(disk.figures().log <= 16 << 20, "{:?}", disk.figures());
+    let disk = host.open(1, None).unwrap();
+    for number in 0..1000 {
+        assert!(read(&disk, number) == block(number, 39));
+    }
+}
+
+#[test]
+fn many_versions_are_as_quick_to_open_as_one() {
+    let host = Host::new();
+    let disk = host.create(100_000, None);
+    for round in 0..200u32 {
+        write(&disk, round * 500, round);
+        disk.upload(disk.cut(), None).unwrap();
+    }
+    let manifest = disk.manifest();
+    assert!(manifest.index.is_some() && manifest.segments.len() <= 65);
+    let world = host.world();
+    let kept = world
+        .store
+        .versions(host.keys.tenant(), &disk.name(), 0)
+        .unwrap();
+    assert!(kept.len() <= 3, "old versions go: {kept:?}");
+    let moved = host.move_to("other", 2, None).unwrap();
+    for round in 0..200u32 {
+        assert!(read(&moved, round * 500) == block(round * 500, round));
+    }
+}

@@ -1,0 +1,118 @@
+//! A disk in a folder, with a store in another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use storage::disk::{Below, SystemClock};
+use storage::files::HostFiles;
+use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
+use storage::manifest::{DiskName, Manifest};
+use storage::store::Store;
+use storage::{Disk, OpenDisk, Result, World};
+
+/// One host with one store; everything is gone with it.
+pub struct Host {
+    pub folder: tempfile::TempDir,
+    pub keys: TenantKeys,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["disk", "store"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let tenant = Tenant::new("tenant").unwrap();
+        let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap();
+        Self { folder, keys }
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn world(&self) -> World {
+        World {
+            files: Arc::new(HostFiles),
+            store: Store::folder(&self.path("store")).unwrap(),
+            keys: self.keys.clone(),
+            entropy: Arc::new(SystemEntropy),
+            clock: Arc::new(SystemClock),
+            threads: 2,
+        }
+    }
+
+    fn opener(&self, folder: &Path, epoch: u64, base: Option<Arc<dyn Below>>) -> OpenDisk {
+        OpenDisk {
+            world: self.world(),
+            folder: folder.to_owned(),
+            epoch,
+            base,
+        }
+    }
+
+    /// A new disk.
+    pub fn create(&self, blocks: u32, base: Option<Arc<dyn Below>>) -> Disk {
+        let tenant = self.keys.tenant().clone();
+        let mut manifest = Manifest::first(tenant, DiskName::new("disk").unwrap(), 1, blocks);
+        manifest.version.number = 0;
+        self.opener(&self.path("disk"), 1, base)
+            .create(manifest)
+            .unwrap()
+    }
+
+    /// The disk as this host has it.
+    pub fn open(&self, epoch: u64, base: Option<Arc<dyn Below>>) -> Result<Disk> {
+        let opened = self.opener(&self.path("disk"), epoch, base).open()?;
+        Ok(opened.expect("the folder has a disk"))
+    }
+
+    /// The disk on another host, which has nothing of it.
+    pub fn move_to(&self, name: &str, epoch: u64, base: Option<Arc<dyn Below>>) -> Result<Disk> {
+        let folder = self.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let world = self.world();
+        let disk = DiskName::new("disk").unwrap();
+        let newest = world
+            .store
+            .newest(&self.keys, &disk, 0)?
+            .expect("a version");
+        self.opener(&folder, epoch, base).create(newest)
+    }
+}
+
+/// Something to see through an empty disk.
+pub struct Pattern(pub u32);
+
+impl Below for Pattern {
+    fn blocks(&self) -> u32 {
+        self.0
+    }
+
+    fn read(&self, first: u32, buffer: &mut [u8]) -> Result<()> {
+        for (block, content) in (first..).zip(buffer.chunks_mut(4096)) {
+            content.fill(if block < self.0 { block as u8 | 1 } else { 0 });
+        }
+        Ok(())
+    }
+}
+
+/// A block that says which one it is, and in which version; half of it does not compress.
+pub fn block(number: u32, version: u32) -> Vec<u8> {
+    let mut state = u64::from(number) << 32 | u64::from(version) | 1 << 63;
+    let mut content = vec![number as u8; 2048];
+    for _ in 0..256 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content
+}
+
+/// What a block of the disk holds.
+pub fn read(disk: &Disk, number: u32) -> Vec<u8> {
+    let mut content = vec![0; 4096];
+    disk.read(u64::from(number) * 4096, &mut content).unwrap();
+    content
+}
