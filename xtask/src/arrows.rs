@@ -73,7 +73,13 @@ mod tests {
         ),
         (
             "xtask",
-            &["control-api", "guest-protocol", "model", "roost-tests"],
+            &[
+                "control-api",
+                "guest-protocol",
+                "model",
+                "roost-tests",
+                "storage-crash",
+            ],
         ),
     ];
 

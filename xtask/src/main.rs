@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod arrows;
 mod bench;
+mod crash;
 mod generate;
 #[cfg(test)]
 mod tidy;
@@ -20,11 +21,14 @@ enum Command {
     },
     /// Measures what is promised, on the real thing: `./dev bench` builds that first
     Bench(bench::Bench),
+    /// Crashes simulated disks, once for each seed, and says whether anything was lost
+    Crash(crash::Crash),
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Generate { check } => generate::run(check),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Crash(crash) => crash::run(&crash),
     }
 }

@@ -5,6 +5,7 @@
 //! last acknowledged, or one that was written after.
 //!
 //! - [`run`]: one run, from one seed; start here.
+//! - [`many`]: many of them.
 //! - [`faults`]: what can go wrong where.
 //! - [`files`], [`store`]: what the disk stands on.
 //! - [`chance`]: randomness and time.
@@ -14,5 +15,6 @@
 pub mod chance;
 pub mod faults;
 pub mod files;
+pub mod many;
 pub mod run;
 pub mod store;

@@ -424,14 +424,23 @@ impl Run {
             50..58 => self.zero(),
             58..75 => self.flush(),
             75..83 => self.read(),
-            83..92 => self.upload(),
-            92..98 => {
-                self.note(|| "checkpoint".to_owned());
-                self.until_done(Disk::checkpoint)?;
-                Ok(())
-            }
+            83..90 => self.upload(),
+            90..95 => self.chore("checkpoint", Disk::checkpoint),
+            95 => self.chore("compact", |disk| disk.compact(4).map(drop)),
+            96 => self.chore("evict", |disk| disk.evict(3).map(drop)),
+            97 => self.chore("punch", |disk| disk.punch(1).map(drop)),
             _ => self.grow(),
         }
+    }
+
+    fn chore(
+        &mut self,
+        name: &str,
+        act: impl Fn(&Disk) -> storage::Result<()>,
+    ) -> Result<(), String> {
+        self.note(|| name.to_owned());
+        self.until_done(act)?;
+        Ok(())
     }
 
     fn some_blocks(&self) -> (usize, usize) {

@@ -16,13 +16,15 @@
 //! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
 
 mod checkpoint;
+mod clean;
 pub mod format;
+pub mod keeper;
 mod read;
 mod replay;
 mod upload;
 mod write;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -122,9 +124,13 @@ struct Group {
 struct Writer {
     open: Option<Open>,
     next_generation: u64,
+    /// Of the last checkpoint.
+    checkpoint: u64,
     session: Session,
     /// Groups that can be used, in this order; then those from `end` on.
     free: VecDeque<u32>,
+    /// Those of them that have no room on the host; after an opening it is not known, and costs a call.
+    holes: BTreeSet<u32>,
     end: u32,
     /// Groups that the file has room for.
     allocated: u32,
@@ -189,15 +195,23 @@ struct LastFetch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     pub size: u64,
-    /// The log's file, as far as it is used.
+    /// The log on the host's disk, but for its holes.
     pub log: u64,
-    /// Of it, blocks that somebody may still read.
+    /// Blocks in it that somebody may still read.
     pub live: u64,
+    /// Groups that can be used again.
+    pub free: u64,
+    /// Groups that can be after the next checkpoint.
+    pub freed: u64,
+    /// Groups that hold little and that the store has; how many, not bytes.
+    pub sparse: u64,
+    /// What an opening would have to read on top of the last checkpoint.
+    pub tail: u64,
     /// Groups that are not in the store yet.
     pub unsent: u64,
     /// Milliseconds since the oldest flush whose data is on this host alone; 0 when there is none.
     pub age_ms: u64,
-    /// Blocks whose only copy is damaged, not bytes.
+    /// Blocks whose only copy is damaged; how many, not bytes.
     pub lost: u64,
 }
 
@@ -255,28 +269,45 @@ impl Disk {
     }
 
     pub fn figures(&self) -> Figures {
-        let (end, oldest) = {
+        let mut figures = Figures::default();
+        let (free, oldest, tail) = {
             let writer = self.writer();
-            (
-                writer.end,
-                writer.flushed.first_key_value().map(|(_, time)| *time),
-            )
+            let holes = writer.holes.len() as u64;
+            figures.log = u64::from(writer.end) - holes;
+            figures.free = writer.free.len() as u64 - holes;
+            figures.tail = writer.next_generation - writer.checkpoint;
+            let free: BTreeSet<u32> = writer.free.iter().copied().collect();
+            let oldest = writer.flushed.first_key_value().map(|(_, time)| *time);
+            (free, oldest, writer.checkpoint)
         };
         let state = self.state();
-        let group = u64::from(GROUP_BLOCKS) * BLOCK as u64;
-        let unsent = state
-            .groups
-            .iter()
-            .filter(|group| group.by.is_some_and(|by| by.generation >= state.committed));
-        let live: u64 = state.groups.iter().map(|group| u64::from(group.live)).sum();
-        Figures {
-            size: u64::from(state.local.blocks()) * BLOCK as u64,
-            log: u64::from(end) * group,
-            live: live * BLOCK as u64,
-            unsent: unsent.count() as u64 * group,
-            age_ms: oldest.map_or(0, |oldest| self.world.clock.now_ms().saturating_sub(oldest)),
-            lost: state.lost.len() as u64,
+        for (group, number) in state.groups.iter().zip(0..) {
+            let Some(by) = group.by else { continue };
+            let sent = by.generation < state.committed;
+            figures.unsent += u64::from(!sent);
+            figures.live += u64::from(group.live);
+            let is_freed = sent && group.live == 0 && !free.contains(&number);
+            figures.freed += u64::from(is_freed);
+            let is_sparse = sent && (1..clean::SPARSE).contains(&group.live);
+            figures.sparse += u64::from(is_sparse && by.generation < tail);
         }
+        figures.size = u64::from(state.local.blocks());
+        figures.lost = state.lost.len() as u64;
+        for blocks in [&mut figures.size, &mut figures.live] {
+            *blocks *= BLOCK as u64;
+        }
+        for groups in [
+            &mut figures.log,
+            &mut figures.free,
+            &mut figures.freed,
+            &mut figures.tail,
+            &mut figures.unsent,
+        ] {
+            *groups *= format::GROUP_BYTES;
+        }
+        let now = self.world.clock.now_ms();
+        figures.age_ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest).max(1));
+        figures
     }
 
     /// An error when the disk is somebody else's by now.

@@ -179,7 +179,7 @@ impl KeyRing {
         let derived = |(id, secret): (&u32, &Secret)| {
             let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"roost tenant 1");
             let tenant_key = expand(&salt.extract(&secret.0), &[tenant.as_str().as_bytes()]);
-            (*id, tenant_key)
+            (*id, Secret(tenant_key))
         };
         Ok(TenantKeys {
             tenant: tenant.clone(),
@@ -190,11 +190,11 @@ impl KeyRing {
 }
 
 /// The keys of one tenant.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TenantKeys {
     tenant: Tenant,
     current: u32,
-    keys: BTreeMap<u32, [u8; 32]>,
+    keys: BTreeMap<u32, Secret>,
 }
 
 impl fmt::Debug for TenantKeys {
@@ -215,7 +215,7 @@ impl TenantKeys {
 
     /// The key of one object.
     pub fn object(&self, key: u32, id: &ObjectId) -> Result<ObjectKey> {
-        let tenant_key = self.keys.get(&key).ok_or(StorageError::NoKey(key))?;
+        let Secret(tenant_key) = self.keys.get(&key).ok_or(StorageError::NoKey(key))?;
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &id.0);
         let bytes = expand(&salt.extract(tenant_key), &[b"roost object 1"]);
         let unbound = UnboundKey::new(&AES_256_GCM, &bytes).expect("the key has 32 bytes");
@@ -224,7 +224,7 @@ impl TenantKeys {
 
     /// Tells blocks of this tenant apart, under the current key.
     pub fn identities(&self) -> Identities {
-        let tenant_key = &self.keys[&self.current];
+        let Secret(tenant_key) = &self.keys[&self.current];
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"roost identities 1");
         Identities(expand(&salt.extract(tenant_key), &[b"blake3"]))
     }

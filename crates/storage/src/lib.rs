@@ -3,19 +3,24 @@
 //! Knows nothing of workspaces, virtual machines, users or Roost's other parts.
 //!
 //! - [`disk`]: a disk that is written to; start here.
+//! - [`base`]: the immutable image below it.
+//! - [`door`]: how a VMM opens one.
 //! - [`store`]: objects in a folder or in S3; [`object`] is the one container that they are.
 //! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
 //! - [`map`]: from a block's number to its place, on this host.
 //! - [`keys`]: sealing, and what tells blocks apart.
 //! - [`files`]: the host's files, as an argument.
+//! - [`spec`]: a disk by its description, for another process.
 //!
 //! `docs/storage-format.md` has the formats for somebody who wants to read them without this crate.
 //!
 //! Tested part by part here, and whole in `crates/storage-crash`: a simulation that crashes the same code at
 //! any step.
 
+pub mod base;
 pub mod block;
 pub mod disk;
+pub mod door;
 pub mod error;
 pub mod files;
 pub mod index;
@@ -25,6 +30,7 @@ pub mod map;
 pub mod object;
 pub mod pack;
 pub mod planted;
+pub mod spec;
 pub mod store;
 mod sys;
 

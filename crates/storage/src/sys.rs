@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use std::sync::atomic::AtomicU32;
+
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 
 const PAGE: usize = 4096;
 
@@ -66,5 +68,67 @@ impl Drop for Region {
         let room = (self.capacity * 4).next_multiple_of(PAGE).max(PAGE);
         // SAFETY: the mapping was made with this length, and no slice outlives the region.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), room) };
+    }
+}
+
+/// Words of a file, shared with every process that maps it.
+pub struct SharedWords {
+    start: NonNull<AtomicU32>,
+    words: usize,
+}
+
+// SAFETY: the words are atomic, and the mapping lives as long as the value.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps `words` words of `file` from `offset` on, a multiple of 4096. The file must not get shorter.
+    pub fn map(file: &File, offset: u64, words: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let length = Self::length(words);
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                access,
+                MapFlags::SHARED,
+                file,
+                offset,
+            )
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { start, words })
+    }
+
+    fn length(words: usize) -> usize {
+        (words * 4).next_multiple_of(PAGE).max(PAGE)
+    }
+
+    pub fn as_slice(&self) -> &[AtomicU32] {
+        // SAFETY: `words` words are mapped, aligned to a page; every bit pattern is a word, and other
+        // processes change them atomically too.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
+    }
+
+    /// Writes what was changed to the file, durably.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: the range is the whole mapping.
+        let synced = unsafe {
+            msync(
+                self.start.as_ptr().cast(),
+                Self::length(self.words),
+                MsyncFlags::SYNC,
+            )
+        };
+        Ok(synced?)
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length, and no slice outlives it.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), Self::length(self.words)) };
     }
 }

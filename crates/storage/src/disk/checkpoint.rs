@@ -247,6 +247,7 @@ impl Disk {
         let mut writer = self.writer();
         background.checkpoint = kept.committed;
         writer.broken = false;
+        writer.checkpoint = kept.next_generation;
         // Those that were taken since are still in front, in the old order.
         let known: std::collections::BTreeSet<u32> = writer.free.iter().copied().collect();
         let old: std::collections::BTreeSet<u32> = free[..].iter().copied().collect();

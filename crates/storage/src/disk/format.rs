@@ -19,9 +19,9 @@
 //! `3` a record; the others are the number of the disk's block. A record's content:
 //!
 //! ```text
-//! 0  4  1: blocks are zero from now on; 2: local copies were given up; 3: the disk has another size
+//! 0  4  1: blocks are zero from now on; 2: the disk has another size
 //! 4  4  number of ranges (at most 511)
-//! 8  8  for each: first block (4), blocks (4); for 3: zero, blocks of the disk
+//! 8  8  for each: first block (4), blocks (4); for 2: zero, blocks of the disk
 //! ```
 
 use crate::block::{BLOCK, BlockNumber};
@@ -201,6 +201,16 @@ pub enum Told {
     Damaged,
 }
 
+impl Told {
+    /// What was written, as far as it can be told.
+    pub fn what(self) -> Option<What> {
+        match self {
+            Self::Sound(what) | Self::Mended(what, _) => Some(what),
+            Self::Nothing | Self::Damaged => None,
+        }
+    }
+}
+
 /// Where the entry of block `at` is in its group, bytes.
 pub fn entry_at(at: u32) -> u64 {
     u64::from(at) * ENTRY as u64
@@ -251,8 +261,6 @@ pub fn read_head(log: &ObjectId, group: u32, head: &[u8; BLOCK]) -> Head {
 pub enum Record {
     /// Blocks are zero from now on.
     Zero(Vec<Range>),
-    /// Local copies were given up; the store has them.
-    Forgotten(Vec<Range>),
     /// The disk has this many blocks.
     Size(u32),
 }
@@ -276,8 +284,7 @@ impl Record {
         let size = [Range { first: 0, count: 0 }];
         let (code, ranges) = match self {
             Self::Zero(ranges) => (1u32, &ranges[..]),
-            Self::Forgotten(ranges) => (2, &ranges[..]),
-            Self::Size(_) => (3, &size[..]),
+            Self::Size(_) => (2, &size[..]),
         };
         let mut content = Box::new([0; BLOCK]);
         content[..4].copy_from_slice(&code.to_le_bytes());
@@ -307,8 +314,7 @@ impl Record {
         });
         match (word(0), count) {
             (1, _) => Some(Self::Zero(ranges.collect())),
-            (2, _) => Some(Self::Forgotten(ranges.collect())),
-            (3, 1) => Some(Self::Size(word(3))),
+            (2, 1) => Some(Self::Size(word(3))),
             _ => None,
         }
     }
@@ -383,7 +389,7 @@ mod tests {
         let range = |first, count| Range { first, count };
         for record in [
             Record::Zero(vec![range(1, 2), range(9, 100)]),
-            Record::Forgotten(vec![range(0, 1); MAX_RANGES]),
+            Record::Zero(vec![range(0, 1); MAX_RANGES]),
             Record::Size(1 << 30),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));

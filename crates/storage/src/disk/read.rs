@@ -43,9 +43,6 @@ impl Found {
                 Some(Record::Zero(ranges)) => {
                     ranges.into_iter().map(|range| (range, ZERO)).collect()
                 }
-                Some(Record::Forgotten(ranges)) => {
-                    ranges.into_iter().map(|range| (range, NONE)).collect()
-                }
                 Some(Record::Size(_)) | None => Vec::new(),
             },
             Self::Broken(What::Copy(_) | What::Record) | Self::Nothing | Self::Unknown => {
@@ -236,7 +233,7 @@ impl Disk {
 
     /// A local copy is not what was written. Either its place was used again since it was looked up, or it
     /// is damaged: then the store's copy is taken, where there is one.
-    fn give_up(&self, block: BlockNumber, slot: Slot, by: &GroupUse) -> Result<()> {
+    pub(super) fn give_up(&self, block: BlockNumber, slot: Slot, by: &GroupUse) -> Result<()> {
         let mut state = self.state_mut();
         let now = state.groups[slot.group as usize].by;
         if state.local(block)? != slot.word() || now != Some(*by) {

@@ -1,6 +1,6 @@
 //! Opening: the checkpoint, and the log's tail on top of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -67,8 +67,10 @@ impl OpenDisk {
         let writer = Writer {
             open: None,
             next_generation: 1,
+            checkpoint: 1,
             session: Session::Before(session),
             free: VecDeque::new(),
+            holes: BTreeSet::new(),
             end: 0,
             allocated: 0,
             durable: Position {
@@ -126,8 +128,10 @@ impl OpenDisk {
         let writer = Writer {
             open: None,
             next_generation: kept.next_generation,
+            checkpoint: kept.next_generation,
             session: Session::Before(last_session.max(kept.session)),
             free: free.into(),
+            holes: BTreeSet::new(),
             end: kept.end,
             allocated: (length / GROUP_BYTES).max(u64::from(kept.end)) as u32,
             durable: start,

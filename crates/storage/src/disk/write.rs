@@ -94,13 +94,7 @@ impl Disk {
             if is_zero {
                 continue;
             }
-            match ranges.last_mut() {
-                Some(last) if last.first + last.count == block => last.count += 1,
-                _ => ranges.push(Range {
-                    first: block,
-                    count: 1,
-                }),
-            }
+            add(&mut ranges, block);
         }
         Ok(ranges)
     }
@@ -214,32 +208,29 @@ impl Disk {
     }
 
     fn record_again(&self, writer: &mut Writer, content: &[u8; BLOCK]) -> Result<()> {
-        let still = |ranges: &[Range], word: u32| -> Result<Vec<Range>> {
-            let state = self.state();
-            let mut kept = Vec::new();
-            for block in ranges.iter().flat_map(|range| range.blocks()) {
-                if state.local(block)? == word {
-                    kept.push(Range {
-                        first: block,
-                        count: 1,
-                    });
+        match Record::decode(content) {
+            Some(Record::Zero(ranges)) => {
+                // What was written since is not to become zero.
+                let mut still = Vec::new();
+                {
+                    let state = self.state();
+                    for block in ranges.iter().flat_map(|range| range.blocks()) {
+                        if state.local(block)? == ZERO {
+                            add(&mut still, block);
+                        }
+                    }
                 }
+                for some in still.chunks(MAX_RANGES) {
+                    self.append_record(writer, &Record::Zero(some.to_vec()))?;
+                }
+                Ok(())
             }
-            Ok(kept)
-        };
-        let (ranges, wrap): (Vec<Range>, fn(Vec<Range>) -> Record) = match Record::decode(content) {
-            Some(Record::Zero(ranges)) => (still(&ranges, ZERO)?, Record::Zero),
-            Some(Record::Forgotten(ranges)) => (still(&ranges, NONE)?, Record::Forgotten),
             Some(Record::Size(_)) => {
                 let blocks = self.state().local.blocks();
-                return self.append_record(writer, &Record::Size(blocks));
+                self.append_record(writer, &Record::Size(blocks))
             }
-            None => return Ok(()),
-        };
-        for some in ranges.chunks(MAX_RANGES) {
-            self.append_record(writer, &wrap(some.to_vec()))?;
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Closes the open group and tells the generation that the next one will have: everything that was
@@ -321,6 +312,11 @@ impl Disk {
         let session = self.my_session(writer)?;
         let log = || "the log of the disk".to_owned();
         let group = match writer.free.front() {
+            Some(group) if writer.holes.contains(group) => {
+                let start = u64::from(*group) * GROUP_BYTES;
+                self.log.allocate(start, GROUP_BYTES).during(log)?;
+                *group
+            }
             Some(group) => *group,
             None => {
                 if writer.end == writer.allocated {
@@ -339,6 +335,7 @@ impl Disk {
         self.log
             .write_at(&head, u64::from(group) * GROUP_BYTES)
             .during(log)?;
+        writer.holes.remove(&group);
         let mut state = self.state_mut();
         if writer.free.pop_front().is_none() {
             writer.end += 1;
@@ -382,6 +379,17 @@ impl Disk {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds the next block to ranges that are in order.
+fn add(ranges: &mut Vec<Range>, block: BlockNumber) {
+    match ranges.last_mut() {
+        Some(last) if last.first + last.count == block => last.count += 1,
+        _ => ranges.push(Range {
+            first: block,
+            count: 1,
+        }),
     }
 }
 

@@ -1,4 +1,5 @@
 //! A disk in a folder, with a store in another.
+#![allow(dead_code, reason = "every test file uses its part")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use storage::disk::{Below, SystemClock};
 use storage::files::HostFiles;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
-use storage::manifest::{DiskName, Manifest};
+use storage::manifest::{DiskName, Manifest, Version};
 use storage::store::Store;
 use storage::{Disk, OpenDisk, Result, World};
 
@@ -59,6 +60,35 @@ impl Host {
         self.opener(&self.path("disk"), 1, base)
             .create(manifest)
             .unwrap()
+    }
+
+    /// A new disk over a stored image.
+    pub fn create_over(&self, blocks: u32, version: Version, base: Arc<dyn Below>) -> Disk {
+        let tenant = self.keys.tenant().clone();
+        let mut manifest = Manifest::first(tenant, DiskName::new("disk").unwrap(), 1, blocks);
+        manifest.version.number = 0;
+        manifest.base = Some(version);
+        self.opener(&self.path("disk"), 1, Some(base))
+            .create(manifest)
+            .unwrap()
+    }
+
+    /// Every file of the store.
+    pub fn files_of_store(&self) -> Vec<std::path::PathBuf> {
+        let mut folders = vec![self.path("store")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        files
     }
 
     /// The disk as this host has it.

@@ -1,0 +1,481 @@
+//! An image that never changes, shared by all disks of a host over it: a plain file that is filled from the
+//! store as it is read, or that was whole from the start.
+//!
+//! Beside the file `NAME` lies `NAME.sums`: 4096 bytes of head, then a word for each block:
+//! 0: not here; 1: zero; else the CRC-32C of its content (2 where that is 0 or 1). Several processes fill
+//! one cache at once: all of them write the same, and a word that does not fit its block, for whatever
+//! reason, only means that the block is fetched again.
+//!
+//! ```text
+//! 0  8  "RoostSu1"
+//! 8  4  blocks            integers are little-endian
+//! 12 4  1: the file has everything, and what has no word is zero
+//! 16 4  CRC-32C of bytes 0..16
+//! ```
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::block::{BLOCK, BlockNumber, blocks_of, is_zero};
+use crate::disk::Below;
+use crate::error::{During, Result, StorageError};
+use crate::index::{Index, Place};
+use crate::keys::{Entropy, TenantKeys};
+use crate::manifest::{Manifest, Version};
+use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
+use crate::store::Store;
+use crate::sys::SharedWords;
+
+const MAGIC: &[u8; 8] = b"RoostSu1";
+const HEAD: usize = 20;
+const ABSENT: u32 = 0;
+const ZERO: u32 = 1;
+/// Frames that are fetched at once when an image is read from front to back.
+const READ_AHEAD: u32 = 16;
+/// Bytes that are read from a file at once.
+const READ: usize = 1 << 20;
+
+/// Where an image can be fetched from.
+#[derive(Clone)]
+pub struct Origin {
+    pub store: Store,
+    pub keys: TenantKeys,
+    pub version: Version,
+}
+
+/// One image on this host.
+pub struct BaseCache {
+    data: File,
+    path: PathBuf,
+    sums: SharedWords,
+    blocks: u32,
+    complete: bool,
+    origin: Option<Origin>,
+    /// Read from the store when something is missing for the first time.
+    index: OnceLock<Index>,
+    /// Block after the last one that was fetched, and how many frames that were.
+    last: std::sync::Mutex<(BlockNumber, u32)>,
+}
+
+fn sums_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sums");
+    name.into()
+}
+
+fn head(blocks: u32, complete: bool) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..12].copy_from_slice(&blocks.to_le_bytes());
+    head[12..16].copy_from_slice(&u32::from(complete).to_le_bytes());
+    let sum = crc32c::crc32c(&head[..16]);
+    head[16..].copy_from_slice(&sum.to_le_bytes());
+    head
+}
+
+fn sum_of(block: &[u8]) -> u32 {
+    crc32c::crc32c(block).max(2)
+}
+
+/// Parts of a file that are not holes, bytes.
+fn data_ranges(file: &File, length: u64) -> std::io::Result<Vec<Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < length {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let end = seek(file, SeekFrom::Hole(start))?;
+        let aligned = start / BLOCK as u64 * BLOCK as u64;
+        ranges.push(aligned..end.next_multiple_of(BLOCK as u64).min(length));
+        at = end;
+    }
+    Ok(ranges)
+}
+
+/// Reads a raw image in pieces of up to a MiB, but for its holes: offset and content, whole blocks.
+fn each_piece(
+    file: &File,
+    path: &Path,
+    mut act: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let name = || path.display().to_string();
+    let length = file.metadata().during(name)?.len();
+    let mut buffer = vec![0; READ];
+    for range in data_ranges(file, length).during(name)? {
+        let mut at = range.start;
+        while at < range.end {
+            let size = (range.end - at).min(READ as u64) as usize;
+            let piece = &mut buffer[..size.next_multiple_of(BLOCK)];
+            piece[size..].fill(0);
+            file.read_exact_at(&mut piece[..size], at).during(name)?;
+            act(at, piece)?;
+            at += size as u64;
+        }
+    }
+    Ok(())
+}
+
+impl BaseCache {
+    /// Takes a raw image that is whole for a cache: computes its sums. The file must not change any more.
+    pub fn adopt(path: &Path) -> Result<()> {
+        let name = || path.display().to_string();
+        let file = File::open(path).during(name)?;
+        let blocks = blocks_of(file.metadata().during(name)?.len());
+        let (sums_file, sums) = new_sums(path, blocks)?;
+        each_piece(&file, path, |offset, piece| {
+            for (number, block) in piece.chunks(BLOCK).enumerate() {
+                if !is_zero(block) {
+                    let at = (offset / BLOCK as u64) as usize + number;
+                    sums.as_slice()[at].store(sum_of(block), Ordering::Relaxed);
+                }
+            }
+            Ok(())
+        })?;
+        finish_sums(path, &sums_file, &sums, &head(blocks, true))
+    }
+
+    /// Makes an empty cache for an image of so many blocks.
+    pub fn create(path: &Path, blocks: u32) -> Result<()> {
+        let name = || path.display().to_string();
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(path)
+            .during(name)?;
+        file.set_len(u64::from(blocks) * BLOCK as u64)
+            .during(name)?;
+        let (sums_file, sums) = new_sums(path, blocks)?;
+        finish_sums(path, &sums_file, &sums, &head(blocks, false))
+    }
+
+    /// Whether `path` has been made a cache.
+    pub fn exists(path: &Path) -> bool {
+        path.exists() && sums_path(path).exists()
+    }
+
+    /// Opens a cache. Without an origin it has to be whole.
+    pub fn open(path: &Path, origin: Option<Origin>) -> Result<Self> {
+        let name = || path.display().to_string();
+        let writable = origin.is_some();
+        let data = File::options()
+            .read(true)
+            .write(writable)
+            .open(path)
+            .during(name)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(sums_path(path))
+            .during(name)?;
+        let mut found = [0; HEAD];
+        file.read_exact_at(&mut found, 0).during(name)?;
+        let word = |at: usize| {
+            u32::from_le_bytes([found[at], found[at + 1], found[at + 2], found[at + 3]])
+        };
+        let (blocks, complete) = (word(8), word(12) == 1);
+        let length = file.metadata().during(name)?.len();
+        if found != head(blocks, complete) || length < (BLOCK + blocks as usize * 4) as u64 {
+            return Err(StorageError::damaged(
+                sums_path(path).display().to_string(),
+                "it is not what was written",
+            ));
+        }
+        let sums = SharedWords::map(&file, BLOCK as u64, blocks as usize).during(name)?;
+        Ok(Self {
+            data,
+            path: path.to_owned(),
+            sums,
+            blocks,
+            complete,
+            origin,
+            index: OnceLock::new(),
+            last: std::sync::Mutex::new((0, 0)),
+        })
+    }
+
+    fn word(&self, block: BlockNumber) -> &AtomicU32 {
+        &self.sums.as_slice()[block as usize]
+    }
+
+    /// Blocks that lie in the file, and so on this host's disk.
+    pub fn local_blocks(&self) -> u32 {
+        let here = |word: &&AtomicU32| word.load(Ordering::Relaxed) > ZERO;
+        self.sums.as_slice().iter().filter(here).count() as u32
+    }
+
+    fn index(&self) -> Result<&Index> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let origin = self.origin.as_ref().ok_or_else(|| {
+            StorageError::damaged(
+                format!("the image {}", self.path.display()),
+                "it is not whole, and it can be fetched from nowhere",
+            )
+        })?;
+        let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
+        let index = origin.store.whole_index(&origin.keys, &manifest)?;
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    /// Reads blocks that have words, as many as there are in a row; `None` when the first has not what its
+    /// word says.
+    fn read_here(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<Option<u32>> {
+        let most = (buffer.len() / BLOCK) as u32;
+        let run = (first..first + most)
+            .take_while(|block| self.word(*block).load(Ordering::Acquire) > ZERO)
+            .count();
+        let content = &mut buffer[..run * BLOCK];
+        self.data
+            .read_exact_at(content, u64::from(first) * BLOCK as u64)
+            .during(|| self.path.display().to_string())?;
+        let sound = content
+            .chunks(BLOCK)
+            .zip(first..)
+            .take_while(|(block, number)| {
+                sum_of(block) == self.word(*number).load(Ordering::Acquire)
+            })
+            .count();
+        Ok((sound > 0).then_some(sound as u32))
+    }
+
+    /// Fetches the frame of `block`, and more when blocks are fetched one after the other. Says how many
+    /// blocks from `first` on are here then, and at least one.
+    fn fetch(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<u32> {
+        let index = self.index()?;
+        let (number, slot) = match index.place(first)? {
+            Place::Below | Place::Zero => {
+                self.word(first).store(ZERO, Ordering::Release);
+                buffer[..BLOCK].fill(0);
+                return Ok(1);
+            }
+            Place::Stored { pack, slot } => (pack, slot),
+        };
+        let Some(origin) = &self.origin else {
+            unreachable!("there is an index, so there is an origin");
+        };
+        let pack = index.pack(number)?;
+        let per_frame = u32::from(pack.frame_blocks);
+        let frame = slot / per_frame;
+        let frames = frame..(frame + self.window(first)).min(pack.frames.len() as u32);
+        let range = frames.start as usize..frames.end as usize;
+        let raw = origin.store.frames(&origin.keys, pack, range)?;
+        let from = frames.start * per_frame;
+        let slots = from..from + (raw.len() / BLOCK) as u32;
+        // Blocks of an image that never changed are in its packs in order.
+        let start = first.saturating_sub(slot - from);
+        let mut end = first + 1;
+        for block in start..self.blocks {
+            match index.place(block)? {
+                Place::Stored { pack, slot } if pack == number && slots.contains(&slot) => {
+                    let at = (slot - from) as usize * BLOCK;
+                    self.keep(block, &raw[at..at + BLOCK])?;
+                    end = block + 1;
+                }
+                Place::Below | Place::Zero => {}
+                Place::Stored { .. } if block > first => break,
+                Place::Stored { .. } => {}
+            }
+        }
+        let at = (slot - from) as usize * BLOCK;
+        buffer[..BLOCK].copy_from_slice(&raw[at..at + BLOCK]);
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        last.0 = end;
+        Ok(1)
+    }
+
+    /// Frames to fetch at once: twice as many as last time, if this follows on that.
+    fn window(&self, first: BlockNumber) -> u32 {
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let near = last.0..last.0.saturating_add(64);
+        last.1 = if last.1 > 0 && near.contains(&first) {
+            (last.1 * 2).min(READ_AHEAD)
+        } else {
+            1
+        };
+        last.1
+    }
+
+    fn keep(&self, block: BlockNumber, content: &[u8]) -> Result<()> {
+        let word = self.word(block);
+        if word.load(Ordering::Acquire) == sum_of(content) {
+            return Ok(());
+        }
+        match self
+            .data
+            .write_all_at(content, u64::from(block) * BLOCK as u64)
+        {
+            Ok(()) => word.store(sum_of(content), Ordering::Release),
+            // It was read all the same; that it is not kept costs another fetch.
+            Err(error) => tracing::warn!(%error, "a fetched block is not kept"),
+        }
+        Ok(())
+    }
+}
+
+impl Below for BaseCache {
+    fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
+        let end = first + (buffer.len() / BLOCK) as u32;
+        let mut block = first;
+        while block < end {
+            let rest = &mut buffer[(block - first) as usize * BLOCK..];
+            if block >= self.blocks {
+                rest.fill(0);
+                return Ok(());
+            }
+            let within = (self.blocks - block).min(end - block) as usize * BLOCK;
+            let rest = &mut rest[..within];
+            let word = self.word(block).load(Ordering::Acquire);
+            if word == ZERO || word == ABSENT && self.complete {
+                rest[..BLOCK].fill(0);
+                block += 1;
+                continue;
+            }
+            if word != ABSENT {
+                if let Some(count) = self.read_here(block, rest)? {
+                    block += count;
+                    continue;
+                }
+                tracing::error!(block, image = %self.path.display(), "a block of an image is damaged");
+                self.word(block).store(ABSENT, Ordering::Release);
+                if self.complete && self.origin.is_none() {
+                    self.word(block).store(word, Ordering::Release);
+                }
+            }
+            block += self.fetch(block, rest)?;
+        }
+        Ok(())
+    }
+}
+
+fn new_sums(path: &Path, blocks: u32) -> Result<(File, SharedWords)> {
+    let unfinished = unfinished(path);
+    let name = || unfinished.display().to_string();
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(&unfinished)
+        .during(name)?;
+    let length = (BLOCK + blocks as usize * 4) as u64;
+    file.set_len(length).during(name)?;
+    // Room for every word: a mapping cannot say that there is none.
+    let flags = rustix::fs::FallocateFlags::empty();
+    match rustix::fs::fallocate(&file, flags, 0, length) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(std::io::Error::from(error)).during(name),
+    }
+    let sums = SharedWords::map(&file, BLOCK as u64, blocks as usize).during(name)?;
+    Ok((file, sums))
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = sums_path(path).into_os_string();
+    name.push(format!(".{}", std::process::id()));
+    name.into()
+}
+
+fn finish_sums(path: &Path, file: &File, sums: &SharedWords, head: &[u8]) -> Result<()> {
+    let name = || sums_path(path).display().to_string();
+    file.write_all_at(head, 0).during(name)?;
+    sums.sync().during(name)?;
+    file.sync_all().during(name)?;
+    std::fs::rename(unfinished(path), sums_path(path)).during(name)
+}
+
+/// Stores a raw image as the first version of a disk. `threads`: packs that are made beside each other;
+/// `progress` is told how many bytes are done.
+pub fn publish(
+    path: &Path,
+    origin: &Origin,
+    entropy: &dyn Entropy,
+    threads: usize,
+    mut progress: impl FnMut(u64),
+) -> Result<Manifest> {
+    let name = || path.display().to_string();
+    let file = File::open(path).during(name)?;
+    let blocks = blocks_of(file.metadata().during(name)?.len());
+    let Version {
+        tenant,
+        disk,
+        number,
+    } = origin.version.clone();
+    let mut manifest = Manifest::first(tenant.clone(), disk, 0, blocks);
+    manifest.version.number = number;
+    let mut index = Index::empty(blocks);
+    let identities = origin.keys.identities();
+    // A batch is a pack for each thread.
+    let mut batch: Vec<(BlockNumber, Vec<u8>)> = Vec::new();
+    let store_pack = &|blocks: &[(BlockNumber, Vec<u8>)]| -> Result<PackContents> {
+        let id = entropy.object_id();
+        let mut pack = PackWriter::new(id, &origin.keys, &identities, DISK_FRAME)?;
+        for (number, content) in blocks {
+            pack.block(*number, content);
+        }
+        let pack = pack.finish();
+        let contents = pack.contents.clone();
+        origin.store.put_pack(origin.keys.tenant(), pack)?;
+        Ok(contents)
+    };
+    let store_batch = |batch: &mut Vec<(BlockNumber, Vec<u8>)>, index: &mut Index| -> Result<()> {
+        let parts = batch.chunks(PACK_BLOCKS);
+        let made: Vec<Result<PackContents>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .map(|blocks| scope.spawn(move || store_pack(blocks)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.collect()
+        });
+        batch.clear();
+        for contents in made {
+            index.apply(&contents?)?;
+        }
+        Ok(())
+    };
+    let full = PACK_BLOCKS * threads.max(1);
+    each_piece(&file, path, |offset, piece| {
+        for (number, block) in piece.chunks(BLOCK).enumerate() {
+            if !is_zero(block) {
+                let number = (offset / BLOCK as u64) as u32 + number as u32;
+                batch.push((number, block.to_vec()));
+            }
+            if batch.len() == full {
+                store_batch(&mut batch, &mut index)?;
+            }
+        }
+        progress(offset + piece.len() as u64);
+        Ok(())
+    })?;
+    store_batch(&mut batch, &mut index)?;
+    let id = entropy.object_id();
+    let sealed = crate::index::seal(&index.map.snapshot(), &index.packs, id, &origin.keys)?;
+    origin.store.put_index(&tenant, &id, sealed)?;
+    manifest.index = Some(id);
+    let sealed = manifest.seal(&origin.keys, entropy)?;
+    origin.store.commit(&origin.keys, &manifest, &sealed)?;
+    Ok(manifest)
+}

@@ -1,0 +1,109 @@
+//! Giving room back to the host: what is left in sparse groups moves to the end of the log, what the store
+//! has too is given up, and groups that are free become holes.
+
+use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, NONE, What, entry_of};
+use super::read::Found;
+use super::{Disk, Slot};
+use crate::block::{BLOCK, BlockNumber};
+use crate::error::{During, Result};
+
+/// A group with fewer live blocks is worth moving.
+pub(super) const SPARSE: u32 = (GROUP_BLOCKS - FIRST) / 2;
+
+impl Disk {
+    /// Moves what is live out of up to `most` groups that hold little and that the store has. They can be
+    /// used again after the next checkpoint. Says how many there were.
+    pub fn compact(&self, most: usize) -> Result<usize> {
+        self.check_fence()?;
+        let sparse = self.sent_groups(|live| live < SPARSE, u64::MAX, most);
+        for (by, group) in &sparse {
+            let head = self.read_head_block(*group)?;
+            let mut writer = self.writer();
+            for at in FIRST..GROUP_BLOCKS {
+                let slot = Slot { group: *group, at };
+                let Some(block) = self.held(by, slot, &head)? else {
+                    continue;
+                };
+                match self.read_entry(by, slot, &head)? {
+                    Found::Whole(_, content) => {
+                        self.append_blocks(&mut writer, block, &content[..], What::Copy)?;
+                    }
+                    _ => self.give_up(block, slot, by)?,
+                }
+            }
+        }
+        Ok(sparse.len())
+    }
+
+    /// Gives up the local copies in the `most` oldest groups that the store has, and that the last
+    /// checkpoint knows it to have. Says how many there were.
+    pub fn evict(&self, most: usize) -> Result<usize> {
+        self.check_fence()?;
+        let before = self.background().checkpoint;
+        let old = self.sent_groups(|_| true, before, most);
+        for (by, group) in &old {
+            let head = self.read_head_block(*group)?;
+            let _writer = self.writer();
+            for at in FIRST..GROUP_BLOCKS {
+                let slot = Slot { group: *group, at };
+                if let Some(block) = self.held(by, slot, &head)? {
+                    self.state_mut().set_local(block, NONE)?;
+                }
+            }
+        }
+        Ok(old.len())
+    }
+
+    /// Gives the room of free groups back to the host's file system, but for `keep` of them. Says how many
+    /// became holes.
+    pub fn punch(&self, keep: usize) -> Result<usize> {
+        let mut writer = self.writer();
+        let spare: Vec<u32> = writer
+            .free
+            .iter()
+            .skip(keep)
+            .filter(|group| !writer.holes.contains(group))
+            .copied()
+            .collect();
+        for group in &spare {
+            self.log
+                .punch(u64::from(*group) * GROUP_BYTES, GROUP_BYTES)
+                .during(|| "the log of the disk".to_owned())?;
+            writer.holes.insert(*group);
+        }
+        Ok(spare.len())
+    }
+
+    /// Groups that the store has, of lower generations than `before`, that something points into; oldest
+    /// first.
+    fn sent_groups(
+        &self,
+        wanted: impl Fn(u32) -> bool,
+        before: u64,
+        most: usize,
+    ) -> Vec<(GroupUse, u32)> {
+        let open = self.writer().open.map(|open| open.group);
+        let state = self.state();
+        let before = before.min(state.committed);
+        let groups = state.groups.iter().zip(0..);
+        let mut found: Vec<(GroupUse, u32)> = groups
+            .filter(|(group, number)| group.live > 0 && wanted(group.live) && open != Some(*number))
+            .filter_map(|(group, number)| Some((group.by?, number)))
+            .filter(|(by, _)| by.generation < before)
+            .collect();
+        found.sort_unstable_by_key(|(by, _)| by.generation);
+        found.truncate(most);
+        found
+    }
+
+    /// The block whose newest copy is in `slot`, if any.
+    fn held(&self, by: &GroupUse, slot: Slot, head: &[u8; BLOCK]) -> Result<Option<BlockNumber>> {
+        let block = match by.read_entry(slot.at, entry_of(head, slot.at)).what() {
+            Some(What::Written(block) | What::Copy(block)) => block,
+            Some(What::Record) | None => return Ok(None),
+        };
+        let state = self.state();
+        let is_here = block < state.local.blocks() && state.local(block)? == slot.word();
+        Ok(is_here.then_some(block))
+    }
+}

@@ -1,0 +1,271 @@
+//! One regular file that the kernel asks us about, by the FUSE protocol (`include/uapi/linux/fuse.h`, 7.31
+//! and later), read and written without the page cache.
+//!
+//! Written here and not with a library: it is a dozen requests on one file, and none of the libraries can
+//! take over a connection whose server has died. [`mount`] makes the connection, which lives as long as its
+//! descriptor is open anywhere; [`serve`] answers on it. A successor that gets the descriptor calls
+//! [`serve`] with `resend`, and the kernel gives it every request that was not answered.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::{Device, errno, patient_flush, patient_read};
+
+/// Bytes of the largest read and write.
+const MAX_TRANSFER: usize = 1 << 20;
+const IN_HEADER: usize = 40;
+const OUT_HEADER: usize = 16;
+/// Requests that the kernel has on their way at once, beyond those that somebody waits for.
+const MAX_BACKGROUND: u16 = 64;
+const CONGESTION: u16 = 48;
+const PAGE: usize = 4096;
+
+mod opcode {
+    pub const LOOKUP: u32 = 1;
+    pub const FORGET: u32 = 2;
+    pub const GETATTR: u32 = 3;
+    pub const SETATTR: u32 = 4;
+    pub const OPEN: u32 = 14;
+    pub const READ: u32 = 15;
+    pub const WRITE: u32 = 16;
+    pub const STATFS: u32 = 17;
+    pub const RELEASE: u32 = 18;
+    pub const FSYNC: u32 = 20;
+    pub const FLUSH: u32 = 25;
+    pub const INIT: u32 = 26;
+    pub const INTERRUPT: u32 = 36;
+    pub const DESTROY: u32 = 38;
+    pub const BATCH_FORGET: u32 = 42;
+    pub const FALLOCATE: u32 = 43;
+}
+
+const ASYNC_READ: u64 = 1 << 0;
+const BIG_WRITES: u64 = 1 << 5;
+const ASYNC_DIO: u64 = 1 << 15;
+const MAX_PAGES: u64 = 1 << 22;
+const INIT_EXT: u64 = 1 << 30;
+/// Requests that are sent again say so in their id.
+const HAS_RESEND: u64 = 1 << 39;
+const OPEN_DIRECT: u32 = 1 << 0;
+const OPEN_PARALLEL_WRITES: u32 = 1 << 6;
+const NOTIFY_RESEND: i32 = 7;
+const PUNCH_HOLE: u32 = 2;
+const ZERO_RANGE: u32 = 16;
+
+/// Mounts a file over `target`, which is a regular file, and gives the connection's descriptor. Root may
+/// open the file, and give it to whom it likes. Needs root's rights.
+pub fn mount(target: &Path) -> io::Result<File> {
+    let connection = File::options().read(true).write(true).open("/dev/fuse")?;
+    let data = format!(
+        "fd={},rootmode=100600,user_id=0,group_id=0,allow_other,max_read={MAX_TRANSFER}",
+        connection.as_raw_fd()
+    );
+    let data = std::ffi::CString::new(data).expect("there is no zero in it");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+    rustix::mount::mount("roost-disk", target, "fuse", flags, Some(&*data))?;
+    Ok(connection)
+}
+
+/// Takes the file away. Who has it open keeps the connection.
+pub fn unmount(target: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(target, UnmountFlags::DETACH)?)
+}
+
+/// Asks the kernel to send every request again that has not been answered. Whoever answered before must be
+/// gone for good: two that answer would both write.
+pub fn resend(connection: &File) -> io::Result<()> {
+    reply(connection, 0, NOTIFY_RESEND, &[])
+}
+
+/// Answers requests until the file is unmounted and closed everywhere. Several threads call it on one
+/// connection.
+pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
+    let mut buffer = vec![0; MAX_TRANSFER + PAGE];
+    let mut data = vec![0; MAX_TRANSFER];
+    loop {
+        let length = match rustix::io::read(connection, &mut buffer) {
+            Ok(length) => length,
+            // The request was taken back, or a signal came.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
+                continue;
+            }
+            Err(rustix::io::Errno::NODEV) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(request) = Request::parse(&buffer[..length]) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the kernel sent what is no request",
+            ));
+        };
+        let sent = match answer(&request, device, &mut data) {
+            Answer::None => Ok(()),
+            Answer::Body(body) => reply(connection, request.unique, 0, &body),
+            Answer::Data(length) => reply(connection, request.unique, 0, &data[..length]),
+            Answer::Error(error) => reply(connection, request.unique, -error, &[]),
+        };
+        match sent {
+            Ok(()) => {}
+            // Nobody waits for it any more.
+            Err(error) if error.raw_os_error() == Some(NO_SUCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+const NO_SUCH: i32 = 2;
+
+fn reply(connection: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
+    let mut header = [0; OUT_HEADER];
+    header[..4].copy_from_slice(&((OUT_HEADER + body.len()) as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&error.to_le_bytes());
+    header[8..].copy_from_slice(&unique.to_le_bytes());
+    let parts = [IoSlice::new(&header), IoSlice::new(body)];
+    let connection: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(connection);
+    rustix::io::writev(connection, &parts)?;
+    Ok(())
+}
+
+/// What the kernel wants.
+struct Request<'a> {
+    opcode: u32,
+    unique: u64,
+    body: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (header, body) = bytes.split_first_chunk::<IN_HEADER>()?;
+        let length = word(header, 0)? as usize;
+        (length == bytes.len()).then_some(())?;
+        Some(Self {
+            opcode: word(header, 4)?,
+            unique: long(header, 8)?,
+            body,
+        })
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+enum Answer {
+    None,
+    Body(Vec<u8>),
+    /// So many bytes of the data buffer.
+    Data(usize),
+    Error(i32),
+}
+
+fn answer(request: &Request<'_>, device: &dyn Device, data: &mut [u8]) -> Answer {
+    let malformed = Answer::Error(rustix::io::Errno::INVAL.raw_os_error());
+    let done = |outcome: crate::Result<()>, body: Vec<u8>| match outcome {
+        Ok(()) => Answer::Body(body),
+        Err(error) => Answer::Error(errno(&error)),
+    };
+    let body = request.body;
+    match request.opcode {
+        opcode::INIT => initialise(body).map_or(malformed, Answer::Body),
+        opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => Answer::None,
+        opcode::DESTROY | opcode::RELEASE | opcode::FLUSH => Answer::Body(Vec::new()),
+        opcode::GETATTR | opcode::SETATTR => Answer::Body(attributes(device.size())),
+        opcode::OPEN => {
+            let mut opened = vec![0; 16];
+            let flags = OPEN_DIRECT | OPEN_PARALLEL_WRITES;
+            opened[8..12].copy_from_slice(&flags.to_le_bytes());
+            Answer::Body(opened)
+        }
+        opcode::READ => {
+            let (Some(offset), Some(size)) = (long(body, 8), word(body, 16)) else {
+                return malformed;
+            };
+            // Beyond the end there is nothing to read.
+            let left = device.size().saturating_sub(offset);
+            let length = u64::from(size).min(left).min(data.len() as u64) as usize;
+            match patient_read(device, offset, &mut data[..length]) {
+                Ok(()) => Answer::Data(length),
+                Err(error) => Answer::Error(errno(&error)),
+            }
+        }
+        opcode::WRITE => {
+            let (Some(offset), Some(size)) = (long(body, 8), word(body, 16)) else {
+                return malformed;
+            };
+            let Some(bytes) = body.get(40..).and_then(|bytes| bytes.get(..size as usize)) else {
+                return malformed;
+            };
+            let mut written = vec![0; 8];
+            written[..4].copy_from_slice(&size.to_le_bytes());
+            let outcome = device.write(offset, bytes);
+            if let Err(error) = &outcome {
+                device.report(Some(error));
+            }
+            done(outcome, written)
+        }
+        opcode::FSYNC => done(patient_flush(device), Vec::new()),
+        opcode::FALLOCATE => {
+            let (Some(offset), Some(length), Some(mode)) =
+                (long(body, 8), long(body, 16), word(body, 24))
+            else {
+                return malformed;
+            };
+            if mode & (PUNCH_HOLE | ZERO_RANGE) == 0 {
+                return Answer::Error(rustix::io::Errno::OPNOTSUPP.raw_os_error());
+            }
+            done(device.zero(offset, length), Vec::new())
+        }
+        opcode::STATFS => Answer::Body(vec![0; 80]),
+        opcode::LOOKUP => Answer::Error(rustix::io::Errno::NOTDIR.raw_os_error()),
+        _ => Answer::Error(rustix::io::Errno::NOSYS.raw_os_error()),
+    }
+}
+
+/// Agrees on what both sides can do.
+fn initialise(body: &[u8]) -> Option<Vec<u8>> {
+    let (major, minor) = (word(body, 0)?, word(body, 4)?);
+    let offered = u64::from(word(body, 12)?) | (u64::from(word(body, 16).unwrap_or(0)) << 32);
+    if major != 7 || minor < 31 {
+        return None;
+    }
+    let wanted = ASYNC_READ | BIG_WRITES | ASYNC_DIO | MAX_PAGES | INIT_EXT | HAS_RESEND;
+    let flags = wanted & offered;
+    let mut out = Vec::with_capacity(64);
+    out.extend_from_slice(&7u32.to_le_bytes());
+    out.extend_from_slice(&minor.min(MINOR).to_le_bytes());
+    out.extend_from_slice(&0u32.to_le_bytes()); // no read-ahead: the page cache is not used
+    out.extend_from_slice(&(flags as u32).to_le_bytes());
+    out.extend_from_slice(&MAX_BACKGROUND.to_le_bytes());
+    out.extend_from_slice(&CONGESTION.to_le_bytes());
+    out.extend_from_slice(&(MAX_TRANSFER as u32).to_le_bytes());
+    out.extend_from_slice(&1u32.to_le_bytes()); // granularity of times, nanoseconds
+    out.extend_from_slice(&((MAX_TRANSFER / PAGE) as u16).to_le_bytes());
+    out.extend_from_slice(&0u16.to_le_bytes());
+    out.extend_from_slice(&((flags >> 32) as u32).to_le_bytes());
+    out.resize(64, 0);
+    Some(out)
+}
+
+/// The newest revision of the protocol that this code was written for.
+const MINOR: u32 = 40;
+
+/// What `stat` shows: a regular file of this size.
+fn attributes(size: u64) -> Vec<u8> {
+    let mut out = vec![0; 104];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16, &1u64.to_le_bytes());
+    put(24, &size.to_le_bytes());
+    put(32, &size.div_ceil(512).to_le_bytes());
+    put(76, &0o100_600u32.to_le_bytes());
+    put(80, &1u32.to_le_bytes());
+    put(96, &(PAGE as u32).to_le_bytes());
+    out
+}

@@ -1,0 +1,185 @@
+//! A disk by its description: everything that a process needs to open it. Written to files that only root
+//! may read, as it has keys in it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{BaseCache, Origin};
+use crate::disk::{Below, Disk, OpenDisk, SystemClock, World};
+use crate::error::{During, Result, StorageError};
+use crate::files::HostFiles;
+use crate::keys::{SystemEntropy, TenantKeys};
+use crate::manifest::{DiskName, Manifest, Version};
+use crate::store::Store;
+
+/// Packs that are made beside each other.
+const THREADS: usize = 2;
+/// A store that does not answer for so long is away.
+const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A disk on this host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Where the host keeps its part of it.
+    pub folder: PathBuf,
+    pub name: DiskName,
+    /// Of the placement; larger than that of every earlier one.
+    pub epoch: u64,
+    /// Blocks of a disk that is made; one that exists grows to it.
+    pub blocks: u32,
+    pub store: StoreSpec,
+    pub keys: TenantKeys,
+    pub base: Option<BaseSpec>,
+    /// Another host may have had it since: what is here is looked at only once the store agrees.
+    #[serde(default)]
+    pub moved: bool,
+}
+
+/// The image below a disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BaseSpec {
+    pub version: Version,
+    /// The host's cache of it.
+    pub path: PathBuf,
+    pub keys: TenantKeys,
+}
+
+/// Where objects lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum StoreSpec {
+    Folder { path: PathBuf },
+    S3(S3Spec),
+}
+
+/// A bucket of Amazon's S3 or of anything that speaks like it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct S3Spec {
+    pub bucket: String,
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+impl std::fmt::Debug for S3Spec {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "S3Spec({} in {})", self.bucket, self.region)
+    }
+}
+
+impl StoreSpec {
+    /// Opens the store. S3 needs a runtime that drives its connections.
+    pub fn open(&self, runtime: Option<&tokio::runtime::Handle>) -> Result<Store> {
+        match self {
+            Self::Folder { path } => {
+                std::fs::create_dir_all(path).during(|| path.display().to_string())?;
+                Store::folder(path)
+            }
+            Self::S3(spec) => {
+                let Some(runtime) = runtime else {
+                    return Err(StorageError::Invalid(
+                        "a store on the network needs a runtime".to_owned(),
+                    ));
+                };
+                let timeouts = object_store::ClientOptions::new()
+                    .with_timeout(STORE_TIMEOUT)
+                    .with_connect_timeout(STORE_TIMEOUT)
+                    .with_allow_http(true);
+                let mut builder = AmazonS3Builder::new()
+                    .with_bucket_name(&spec.bucket)
+                    .with_region(&spec.region)
+                    .with_access_key_id(&spec.access_key_id)
+                    .with_secret_access_key(&spec.secret_access_key)
+                    .with_client_options(timeouts);
+                if let Some(endpoint) = &spec.endpoint {
+                    builder = builder.with_endpoint(endpoint);
+                }
+                let opened = builder.build().map_err(|source| StorageError::Store {
+                    what: format!("be opened: bucket {}", spec.bucket),
+                    source,
+                })?;
+                Ok(Store::new(Arc::new(opened), Some(runtime.clone())))
+            }
+        }
+    }
+
+    /// Whether it is somewhere else, and takes a runtime to reach.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+}
+
+impl DiskSpec {
+    /// What the disk stands on.
+    pub fn world(&self, runtime: Option<&tokio::runtime::Handle>) -> Result<World> {
+        Ok(World {
+            files: Arc::new(HostFiles),
+            store: self.store.open(runtime)?,
+            keys: self.keys.clone(),
+            entropy: Arc::new(SystemEntropy),
+            clock: Arc::new(SystemClock),
+            threads: THREADS,
+        })
+    }
+
+    fn base(&self, world: &World) -> Result<Option<Arc<dyn Below>>> {
+        let Some(base) = &self.base else {
+            return Ok(None);
+        };
+        let origin = Origin {
+            store: world.store.clone(),
+            keys: base.keys.clone(),
+            version: base.version.clone(),
+        };
+        if !BaseCache::exists(&base.path) {
+            let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
+            BaseCache::create(&base.path, manifest.blocks)?;
+        }
+        Ok(Some(Arc::new(BaseCache::open(&base.path, Some(origin))?)))
+    }
+
+    /// Opens the disk as this host has it, or as the store has it, or makes a new one: whichever is first.
+    pub fn open(&self, runtime: Option<&tokio::runtime::Handle>) -> Result<Disk> {
+        let folder = self.folder.display().to_string();
+        std::fs::create_dir_all(&self.folder).during(|| folder)?;
+        let world = self.world(runtime)?;
+        let base = self.base(&world)?;
+        let opener = || OpenDisk {
+            world: world.clone(),
+            folder: self.folder.clone(),
+            epoch: self.epoch,
+            base: base.clone(),
+        };
+        let opened = opener().open()?;
+        let disk = match opened {
+            Some(disk) if self.moved => match disk.claim() {
+                // It went on elsewhere: what is here is of the past.
+                Err(StorageError::Invalid(_)) => self.from_store(&world, opener())?,
+                claimed => claimed.map(|()| disk)?,
+            },
+            Some(disk) => disk,
+            None => self.from_store(&world, opener())?,
+        };
+        disk.grow(self.blocks)?;
+        Ok(disk)
+    }
+
+    fn from_store(&self, world: &World, opener: OpenDisk) -> Result<Disk> {
+        let newest = world.store.newest(&world.keys, &self.name, 0)?;
+        let manifest = newest.unwrap_or_else(|| {
+            let tenant = self.keys.tenant().clone();
+            let mut first = Manifest::first(tenant, self.name.clone(), self.epoch, self.blocks);
+            first.version.number = 0;
+            first.base = self.base.as_ref().map(|base| base.version.clone());
+            first
+        });
+        opener.create(manifest)
+    }
+}

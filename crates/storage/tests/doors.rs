@@ -1,0 +1,124 @@
+//! Disks through their doors: the kernel's FUSE and QEMU's own NBD client.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::sync::Arc;
+
+use storage::disk::Disk;
+use storage::door::{DiskDevice, fuse, nbd};
+
+use support::{Host, Pattern, block, read};
+
+fn device(disk: &Arc<Disk>) -> impl storage::door::Device + use<> {
+    DiskDevice {
+        disk: disk.clone(),
+        report: |trouble: Option<&storage::StorageError>| {
+            assert!(trouble.is_none(), "{trouble:?}");
+        },
+    }
+}
+
+/// A buffer that direct reads and writes take.
+fn aligned(length: usize) -> (Vec<u8>, usize) {
+    let buffer = vec![0; length + 4096];
+    let start = buffer.as_ptr().align_offset(4096);
+    (buffer, start)
+}
+
+#[test]
+fn a_file_of_the_kernel_is_the_disk() {
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
+        eprintln!("not run: it takes root and /dev/fuse");
+        return;
+    }
+    let host = Host::new();
+    let disk = Arc::new(host.create(50_000, Some(Arc::new(Pattern(1000)))));
+    let target = host.path("file");
+    std::fs::write(&target, "").unwrap();
+    let connection = fuse::mount(&target).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| fuse::serve(&connection, &device(&disk)).unwrap());
+        }
+        let open = |direct: bool| {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true);
+            if direct {
+                options.custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
+            }
+            options.open(&target).unwrap()
+        };
+        let (direct, file) = (open(true), open(false));
+        fuse::unmount(&target).unwrap();
+        assert_eq!(direct.metadata().unwrap().len(), 50_000 * 4096);
+        let (mut buffer, start) = aligned(1 << 20);
+        let piece = &mut buffer[start..start + (1 << 20)];
+        direct.read_exact_at(piece, 0).unwrap();
+        assert!(piece[7 * 4096..8 * 4096] == [7; 4096]);
+        for number in 0..256 {
+            piece[number * 4096..][..4096].copy_from_slice(&block(number as u32, 1));
+        }
+        direct.write_all_at(piece, 4096 * 2000).unwrap();
+        direct.sync_data().unwrap();
+        assert!(read(&disk, 2005) == block(5, 1));
+        // Bytes, not blocks.
+        file.write_all_at(b"hello", 4096 * 2005 + 100).unwrap();
+        let mut found = [0; 7];
+        file.read_exact_at(&mut found, 4096 * 2005 + 99).unwrap();
+        assert_eq!(&found[1..6], b"hello");
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&direct, flags, 4096 * 2000, 4096 * 3).unwrap();
+        assert_eq!(read(&disk, 2001), [0; 4096]);
+        drop((direct, file));
+    });
+}
+
+#[test]
+fn qemu_reads_and_writes_it_over_nbd() {
+    let host = Host::new();
+    let disk = Arc::new(host.create(50_000, Some(Arc::new(Pattern(1000)))));
+    let socket = host.path("nbd");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = {
+        let disk = disk.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                nbd::serve(&stream.unwrap(), &device(&disk)).unwrap();
+            }
+        })
+    };
+    let address = format!("nbd+unix:///?socket={}", socket.display());
+    let info = Command::new("qemu-img")
+        .args(["info", "--output=json", &address])
+        .output()
+        .unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!(info["virtual-size"], 50_000 * 4096);
+    let commands = [
+        "read -P 7 28k 4k",
+        "write -P 0x42 8M 3M",
+        "read -P 0x42 9M 1M",
+        "write -P 9 100 1000",
+        "read -P 9 100 1000",
+        "flush",
+        "discard 8M 1M",
+        "read -P 0 8M 1M",
+        "write -z 10M 64k",
+        "read -P 0 10M 64k",
+    ];
+    let mut qemu = Command::new("qemu-io");
+    qemu.args(["-f", "raw"]);
+    for command in commands {
+        qemu.args(["-c", command]);
+    }
+    let done = qemu.arg(&address).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && !text.contains("failed"), "{text}");
+    server.join().unwrap();
+    assert_eq!(read(&disk, 9 * 256), [0x42; 4096]);
+    assert_eq!(read(&disk, 8 * 256), [0; 4096]);
+}
