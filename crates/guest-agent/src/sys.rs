@@ -84,6 +84,10 @@ pub fn become_before_exec(command: &mut Command, becoming: Becoming) {
             if becoming.restore_limits {
                 restore_limits();
             }
+            // A program finds no signal ignored, whoever started the agent: a shell could not trap it.
+            for signal in 1..=libc::SIGSYS {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             libc::umask(0o022);
             if let Some(user) = &becoming.user {
                 check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;

@@ -136,6 +136,7 @@ impl Run {
     fn opener(&self) -> OpenDisk {
         OpenDisk {
             world: self.world(),
+            name: Self::name(),
             folder: self.host.folder.clone(),
             epoch: self.epoch,
             base: None,
@@ -155,13 +156,8 @@ impl Run {
     }
 
     fn all(&mut self) -> Result<(), String> {
-        let mut first = Manifest::first(
-            self.keys.tenant().clone(),
-            Self::name(),
-            1,
-            self.model.len() as u32,
-        );
-        first.version.number = 0;
+        let blocks = self.model.len() as u32;
+        let first = Manifest::unborn(self.keys.tenant().clone(), Self::name(), blocks, None);
         self.disk = Some(
             self.opener()
                 .create(first)

@@ -47,6 +47,16 @@ pub struct Origin {
     pub version: Version,
 }
 
+impl Origin {
+    pub fn new(store: &Store, keys: &TenantKeys, version: Version) -> Self {
+        Self {
+            store: store.clone(),
+            keys: keys.clone(),
+            version,
+        }
+    }
+}
+
 /// One image on this host.
 pub struct BaseCache {
     data: File,
@@ -420,7 +430,7 @@ pub fn publish(
         disk,
         number,
     } = origin.version.clone();
-    let mut manifest = Manifest::first(tenant.clone(), disk, 0, blocks);
+    let mut manifest = Manifest::unborn(tenant.clone(), disk, blocks, None);
     manifest.version.number = number;
     let mut index = Index::empty(blocks);
     let identities = origin.keys.identities();

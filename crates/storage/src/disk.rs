@@ -15,9 +15,10 @@
 //! What a process leaves behind when it is killed, or the power when it fails, is the same to the next
 //! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod clean;
 pub mod format;
+mod group;
 pub mod keeper;
 mod read;
 mod replay;
@@ -113,7 +114,7 @@ struct State {
 
 /// A group of the log.
 #[derive(Clone, Copy, Debug, Default)]
-struct Group {
+pub(crate) struct Group {
     /// `None` before its first use.
     by: Option<GroupUse>,
     /// Words of the local map that point into it.

@@ -190,7 +190,7 @@ pub fn open(id: &ObjectId, bytes: Vec<u8>, keys: &TenantKeys) -> Result<Index> {
     })
 }
 
-fn parse(raw: &[u8], directory: &Directory) -> Option<Index> {
+pub(crate) fn parse(raw: &[u8], directory: &Directory) -> Option<Index> {
     let (blocks, rest) = directory.extra.split_first_chunk::<4>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let blocks = u32::from_le_bytes(*blocks);

@@ -23,6 +23,8 @@ pub mod disk;
 pub mod door;
 pub mod error;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod index;
 pub mod keys;
 pub mod manifest;

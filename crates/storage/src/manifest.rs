@@ -100,6 +100,17 @@ pub struct Point {
     pub taken_ms: u64,
 }
 
+impl Point {
+    pub fn new(entropy: &dyn Entropy, name: &str, kind: PointKind, taken_ms: u64) -> Self {
+        Self {
+            id: entropy.object_id(),
+            name: name.to_owned(),
+            kind,
+            taken_ms,
+        }
+    }
+}
+
 /// One version of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -131,19 +142,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The first version of a disk: nothing of its own.
-    pub fn first(tenant: Tenant, disk: DiskName, epoch: u64, blocks: u32) -> Self {
+    /// A disk that is in no store yet, over `base` if there is one: number 0, and nothing of its own.
+    pub fn unborn(tenant: Tenant, disk: DiskName, blocks: u32, base: Option<Version>) -> Self {
         Self {
             format: FORMAT,
             version: Version {
                 tenant,
                 disk,
-                number: 1,
+                number: 0,
             },
-            epoch,
+            epoch: 0,
             written_ms: 0,
             blocks,
-            base: None,
+            base,
             parent: None,
             index: None,
             segments: Vec::new(),
@@ -172,28 +183,34 @@ impl Manifest {
             .and_then(|id| id.first_chunk());
         let id = ObjectId(*id.ok_or_else(|| damaged("it is too short"))?);
         let (raw, _) = open_whole(Kind::Manifest, &id, bytes, keys)?;
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let no_sense = |_| damaged("it makes no sense");
-        let found: Format = serde_json::from_slice(&raw).map_err(no_sense)?;
-        if found.format > FORMAT {
-            return Err(StorageError::Newer {
-                what: format!("the manifest {version}"),
-                found: found.format,
-                known: FORMAT,
-            });
-        }
-        let manifest: Self = serde_json::from_slice(&raw).map_err(no_sense)?;
+        let manifest = parse(&raw, &format!("the manifest {version}"))?;
         if manifest.version != *version {
             return Err(damaged("it is another's"));
         }
-        if manifest.blocks > MAX_BLOCKS {
-            return Err(damaged("no disk is that large"));
-        }
         Ok((id, manifest))
     }
+}
+
+/// Reads the body of a manifest.
+pub(crate) fn parse(body: &[u8], what: &str) -> Result<Manifest> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let no_sense = |_| StorageError::damaged(what, "it makes no sense");
+    let found: Format = serde_json::from_slice(body).map_err(no_sense)?;
+    if found.format > FORMAT {
+        return Err(StorageError::Newer {
+            what: what.to_owned(),
+            found: found.format,
+            known: FORMAT,
+        });
+    }
+    let manifest: Manifest = serde_json::from_slice(body).map_err(no_sense)?;
+    if manifest.blocks > MAX_BLOCKS {
+        return Err(StorageError::damaged(what, "no disk is that large"));
+    }
+    Ok(manifest)
 }
 
 #[cfg(test)]
@@ -206,7 +223,7 @@ mod tests {
         let tenant = Tenant::new("t").unwrap();
         let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap();
         let disk = DiskName::new("d").unwrap();
-        let manifest = Manifest::first(tenant, disk, 4, 1000);
+        let manifest = Manifest::unborn(tenant, disk, 1000, None);
         let (id, bytes) = manifest.seal(&keys, &SystemEntropy).unwrap();
         let opened = Manifest::open(&manifest.version, bytes.clone(), &keys).unwrap();
         assert_eq!(opened, (id, manifest.clone()));
@@ -223,7 +240,7 @@ mod tests {
         let tenant = Tenant::new("t").unwrap();
         let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap();
         let disk = DiskName::new("d").unwrap();
-        let mut manifest = Manifest::first(tenant, disk, 4, 1000);
+        let mut manifest = Manifest::unborn(tenant, disk, 1000, None);
         manifest.format = FORMAT + 1;
         let (_, bytes) = manifest.seal(&keys, &SystemEntropy).unwrap();
         let refused = Manifest::open(&manifest.version, bytes, &keys).unwrap_err();

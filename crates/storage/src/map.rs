@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::error::{During, Result, StorageError};
 use crate::files::{FileHandle, Files, Words};
+use crate::sys::Region;
 
 /// Words of a page: a page stands for 4 MiB of disk.
 pub const PAGE_WORDS: usize = BLOCK / 4;
@@ -46,8 +47,17 @@ impl Bits {
             .is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (page % 64)) != 0)
     }
 
+    /// A page beyond what there is room for stays unset.
     fn set(&self, page: usize) {
-        self.0[page / 64].fetch_or(1 << (page % 64), Ordering::Relaxed);
+        if let Some(word) = self.0.get(page / 64) {
+            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
+        }
+    }
+
+    fn clear(&self) {
+        for word in &self.0 {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     fn grow(&mut self, pages: usize) {
@@ -62,18 +72,22 @@ pub struct BlockMap {
     /// Of the pages that came from a file.
     sums: Vec<u32>,
     checked: Bits,
+    /// Pages that are not as the file has them.
     changed: Bits,
+    /// Pages that changed since the last snapshot.
+    since: Bits,
 }
 
 impl BlockMap {
     /// All zeros.
     pub fn empty(blocks: u32) -> Self {
         Self {
-            words: Words::Owned(Vec::new()),
+            words: Words::Mapped(Region::zeros(MAX_BLOCKS as usize)),
             blocks,
             sums: Vec::new(),
             checked: Bits::default(),
             changed: Bits::default(),
+            since: Bits::default(),
         }
     }
 
@@ -88,11 +102,7 @@ impl BlockMap {
     /// More blocks, all zeros. The map never shrinks.
     pub fn grow(&mut self, blocks: u32) {
         self.blocks = self.blocks.max(blocks);
-        let pages = self.pages();
-        self.changed.grow(pages);
-        if let Words::Owned(words) = &mut self.words {
-            words.resize(pages * PAGE_WORDS, 0);
-        }
+        self.ensure_room();
     }
 
     fn check(&self, page: usize) -> Result<()> {
@@ -132,6 +142,7 @@ impl BlockMap {
         self.ensure_room();
         self.words.as_mut_slice()[block as usize] = word;
         self.changed.set(page);
+        self.since.set(page);
         Ok(())
     }
 
@@ -141,11 +152,13 @@ impl BlockMap {
         self.words.as_mut_slice()[page * PAGE_WORDS..][..PAGE_WORDS].fill(0);
         self.checked.set(page);
         self.changed.set(page);
+        self.since.set(page);
     }
 
     fn ensure_room(&mut self) {
         let pages = self.pages();
         self.changed.grow(pages);
+        self.since.grow(pages);
         if let Words::Owned(words) = &mut self.words {
             words.resize(pages * PAGE_WORDS, 0);
         }
@@ -155,8 +168,9 @@ impl BlockMap {
     pub fn used_pages(&self) -> impl Iterator<Item = (usize, Result<&[u32]>)> {
         let words = self.words.as_slice();
         (0..self.pages().min(words.len() / PAGE_WORDS)).filter_map(move |page| {
-            let hole = self.sums.get(page) == Some(&hole_sum()) && !self.changed.get(page);
-            if hole {
+            // Looking at it would cost more than the answer.
+            let was_hole = self.sums.get(page).is_none_or(|sum| *sum == hole_sum());
+            if was_hole && !self.changed.get(page) {
                 return None;
             }
             let content = &words[page * PAGE_WORDS..][..PAGE_WORDS];
@@ -170,6 +184,7 @@ impl BlockMap {
 
     /// A copy of what has a word, to be written while the map goes on changing. Damaged pages stay out.
     pub fn snapshot(&self) -> MapSnapshot {
+        self.since.clear();
         let pages = self
             .used_pages()
             .filter_map(|(page, words)| Some((page, words.ok()?.to_vec())));
@@ -177,6 +192,24 @@ impl BlockMap {
             blocks: self.blocks,
             pages: pages.collect(),
         }
+    }
+}
+
+impl BlockMap {
+    /// Goes on with `other`, which was opened from a file with the last snapshot: what changed since then is
+    /// taken along, and the memory that the older changes took is given back.
+    pub fn go_on_with(&mut self, mut other: Self) {
+        other.grow(self.blocks);
+        let pages = (0..self.pages()).filter(|page| self.since.get(*page));
+        for page in pages {
+            let range = page * PAGE_WORDS..(page + 1) * PAGE_WORDS;
+            let words = &self.words.as_slice()[range.clone()];
+            other.words.as_mut_slice()[range].copy_from_slice(words);
+            other.checked.set(page);
+            other.changed.set(page);
+            other.since.set(page);
+        }
+        *self = other;
     }
 }
 
@@ -316,6 +349,7 @@ fn mapped(
         sums: sums.to_vec(),
         checked: Bits::new(pages),
         changed: Bits::new(pages),
+        since: Bits::new(pages),
     })
 }
 
@@ -353,6 +387,30 @@ mod tests {
         let used: Vec<usize> = map.used_pages().map(|(page, _)| page).collect();
         assert_eq!(used, [0, 4, 512]);
         assert_eq!(maps[1].used_pages().count(), 0);
+    }
+
+    #[test]
+    fn what_changed_since_a_snapshot_is_taken_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map");
+        let mut map = sample();
+        write(&HostFiles, &path, &[&map.snapshot()], b"").unwrap();
+        map.grow(9000);
+        map.set(2, 7).unwrap();
+        map.set(8999, 8).unwrap();
+        let (mut maps, _) = open(&HostFiles, &path, 1).unwrap().unwrap();
+        map.go_on_with(maps.remove(0));
+        for (block, word) in [
+            (0, 1),
+            (2, 7),
+            (1023, 2),
+            (4096, 3),
+            (4999, u32::MAX),
+            (8999, 8),
+        ] {
+            assert_eq!(map.get(block).unwrap(), word);
+        }
+        assert_eq!(map.snapshot().pages.len(), 3);
     }
 
     #[test]

@@ -283,7 +283,7 @@ pub struct DirectoryFrame {
 }
 
 impl Directory {
-    fn parse(bytes: &[u8], frames_end: u64) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8], frames_end: u64) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk::<4>()?;
         let count = u32::from_le_bytes(*count) as usize;
         let (entries, extra) = rest.split_at_checked(count.checked_mul(8)?)?;

@@ -153,6 +153,7 @@ impl DiskSpec {
         let base = self.base(&world)?;
         let opener = || OpenDisk {
             world: world.clone(),
+            name: self.name.clone(),
             folder: self.folder.clone(),
             epoch: self.epoch,
             base: base.clone(),
@@ -175,10 +176,8 @@ impl DiskSpec {
         let newest = world.store.newest(&world.keys, &self.name, 0)?;
         let manifest = newest.unwrap_or_else(|| {
             let tenant = self.keys.tenant().clone();
-            let mut first = Manifest::first(tenant, self.name.clone(), self.epoch, self.blocks);
-            first.version.number = 0;
-            first.base = self.base.as_ref().map(|base| base.version.clone());
-            first
+            let base = self.base.as_ref().map(|base| base.version.clone());
+            Manifest::unborn(tenant, self.name.clone(), self.blocks, base)
         });
         opener.create(manifest)
     }

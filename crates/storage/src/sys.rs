@@ -25,25 +25,40 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Maps `words` words of `file` from `offset` on; after them, up to `capacity`, there are zeros.
-    /// The mapped part must stay within the file for as long as the region lives.
-    pub fn map(file: &File, offset: u64, words: usize, capacity: usize) -> io::Result<Self> {
-        let bytes = words.checked_mul(4).filter(|_| words <= capacity);
+    const ACCESS: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+    const FLAGS: MapFlags = MapFlags::PRIVATE.union(MapFlags::NORESERVE);
+
+    /// Zeros, which take memory only once they are something else.
+    pub fn zeros(capacity: usize) -> Self {
+        Self::reserve(capacity)
+            .expect("a process has room for more addresses than there are blocks")
+    }
+
+    fn reserve(capacity: usize) -> io::Result<Self> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        let bytes = bytes.ok_or_else(invalid)?;
         let room = capacity
             .checked_mul(4)
             .ok_or_else(invalid)?
             .next_multiple_of(PAGE)
             .max(PAGE);
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
-        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), room, access, flags) }?;
-        let region = Self {
+        let start =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), room, Self::ACCESS, Self::FLAGS) }?;
+        Ok(Self {
             start: NonNull::new(start.cast()).ok_or_else(invalid)?,
             capacity,
-        };
+        })
+    }
+
+    /// Maps `words` words of `file` from `offset` on; after them, up to `capacity`, there are zeros.
+    /// The mapped part must stay within the file for as long as the region lives.
+    pub fn map(file: &File, offset: u64, words: usize, capacity: usize) -> io::Result<Self> {
+        if words > capacity {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let region = Self::reserve(capacity)?;
+        let (start, bytes) = (region.start.as_ptr().cast(), words * 4);
+        let (access, flags) = (Self::ACCESS, Self::FLAGS);
         if bytes > 0 {
             // SAFETY: replaces the first part of the mapping above, which nobody has seen yet; the length
             // is at most `room`.

@@ -20,7 +20,7 @@ const SESSION_MAGIC: &[u8; 8] = b"RoostSe1";
 
 /// What stands in the checkpoint beside the maps.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     pub format: u32,
     pub log: ObjectId,
     /// Of the process that wrote it.
@@ -83,7 +83,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn decode(mut bytes: &[u8]) -> Option<(Kept, Vec<Group>, Vec<u32>, PackTable)> {
+pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Kept, Vec<Group>, Vec<u32>, PackTable)> {
     let bytes = &mut bytes;
     let length = take_count(bytes)?;
     let kept: Kept = serde_json::from_slice(take(bytes, length)?).ok()?;
@@ -161,12 +161,17 @@ pub(super) fn read_session(
     };
     let mut bytes = [0; 24];
     file.read_at(&mut bytes, 0).during(name)?;
+    decode_session(&bytes)
+        .ok_or_else(|| StorageError::damaged(name(), "it is not what was written"))
+}
+
+/// Epoch and session, if the bytes are what was written.
+pub(crate) fn decode_session(bytes: &[u8]) -> Option<(u64, u32)> {
+    let bytes = bytes.as_array::<24>()?;
     let (words, _) = bytes.as_chunks::<4>();
     let word = |at: usize| u32::from_le_bytes(words[at]);
-    if bytes[..8] != SESSION_MAGIC[..] || word(5) != crc32c::crc32c(&bytes[..20]) {
-        return Err(StorageError::damaged(name(), "it is not what was written"));
-    }
-    Ok((u64::from(word(2)) | (u64::from(word(3)) << 32), word(4)))
+    let sound = bytes[..8] == SESSION_MAGIC[..] && word(5) == crc32c::crc32c(&bytes[..20]);
+    sound.then(|| (u64::from(word(2)) | (u64::from(word(3)) << 32), word(4)))
 }
 
 impl Disk {
@@ -244,7 +249,16 @@ impl Disk {
         let owned = encode(&kept, &groups, &free, &packs, count);
         let path = self.folder.join("map");
         map::write(&*self.world.files, &path, &[&local, &index], &owned)?;
+        // Pages that changed before are the file's now, and need no memory of this process.
+        let reopened = map::open(&*self.world.files, &path, 2);
         let mut writer = self.writer();
+        if let Ok(Some((maps, _))) = reopened
+            && let Ok([local, index]) = <[BlockMap; 2]>::try_from(maps)
+        {
+            let mut state = self.state_mut();
+            state.local.go_on_with(local);
+            state.index.map.go_on_with(index);
+        }
         background.checkpoint = kept.committed;
         writer.broken = false;
         writer.checkpoint = kept.next_generation;

@@ -2,9 +2,9 @@
 //! has too is given up, and groups that are free become holes.
 
 use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, NONE, What, entry_of};
-use super::read::Found;
+use super::group::GroupView;
 use super::{Disk, Slot};
-use crate::block::{BLOCK, BlockNumber};
+use crate::block::BlockNumber;
 use crate::error::{During, Result};
 
 /// A group with fewer live blocks is worth moving.
@@ -17,18 +17,17 @@ impl Disk {
         self.check_fence()?;
         let sparse = self.sent_groups(|live| live < SPARSE, u64::MAX, most);
         for (by, group) in &sparse {
-            let head = self.read_head_block(*group)?;
+            let view = self.view(*by, *group)?;
             let mut writer = self.writer();
             for at in FIRST..GROUP_BLOCKS {
-                let slot = Slot { group: *group, at };
-                let Some(block) = self.held(by, slot, &head)? else {
+                let Some(block) = self.held(&view, at)? else {
                     continue;
                 };
-                match self.read_entry(by, slot, &head)? {
-                    Found::Whole(_, content) => {
-                        self.append_blocks(&mut writer, block, &content[..], What::Copy)?;
+                match self.content(&view, at)? {
+                    Some(content) => {
+                        self.append(&mut writer, &|_| What::Copy(block), &content[..])?;
                     }
-                    _ => self.give_up(block, slot, by)?,
+                    None => self.give_up(block, Slot { group: *group, at }, by)?,
                 }
             }
         }
@@ -42,11 +41,10 @@ impl Disk {
         let before = self.background().checkpoint;
         let old = self.sent_groups(|_| true, before, most);
         for (by, group) in &old {
-            let head = self.read_head_block(*group)?;
+            let view = self.view(*by, *group)?;
             let _writer = self.writer();
             for at in FIRST..GROUP_BLOCKS {
-                let slot = Slot { group: *group, at };
-                if let Some(block) = self.held(by, slot, &head)? {
+                if let Some(block) = self.held(&view, at)? {
                     self.state_mut().set_local(block, NONE)?;
                 }
             }
@@ -96,11 +94,15 @@ impl Disk {
         found
     }
 
-    /// The block whose newest copy is in `slot`, if any.
-    fn held(&self, by: &GroupUse, slot: Slot, head: &[u8; BLOCK]) -> Result<Option<BlockNumber>> {
-        let block = match by.read_entry(slot.at, entry_of(head, slot.at)).what() {
+    /// The block whose newest copy is in place `at` of a group, if any.
+    fn held(&self, view: &GroupView, at: u32) -> Result<Option<BlockNumber>> {
+        let block = match view.by.read_entry(at, entry_of(&view.head, at)).what() {
             Some(What::Written(block) | What::Copy(block)) => block,
-            Some(What::Record) | None => return Ok(None),
+            Some(What::Record { .. }) | None => return Ok(None),
+        };
+        let slot = Slot {
+            group: view.group,
+            at,
         };
         let state = self.state();
         let is_here = block < state.local.blocks() && state.local(block)? == slot.word();

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! What a block is: the two highest bits say `0` written by the guest, `1` a copy of what the store has,
-//! `3` a record; the others are the number of the disk's block. A record's content:
+//! `3` a record; the others are the number of the disk's block, or of a record 0, and 1 for its second copy,
+//! which follows the first. A record's content:
 //!
 //! ```text
 //! 0  4  1: blocks are zero from now on; 2: the disk has another size
@@ -69,7 +70,7 @@ impl Position {
 pub enum What {
     Written(BlockNumber),
     Copy(BlockNumber),
-    Record,
+    Record { second: bool },
 }
 
 impl What {
@@ -77,7 +78,7 @@ impl What {
         match self {
             Self::Written(block) => block,
             Self::Copy(block) => block | (1 << KIND_SHIFT),
-            Self::Record => 3 << KIND_SHIFT,
+            Self::Record { second } => (3 << KIND_SHIFT) | u32::from(second),
         }
     }
 
@@ -86,7 +87,7 @@ impl What {
         match code >> KIND_SHIFT {
             0 => Some(Self::Written(block)),
             1 => Some(Self::Copy(block)),
-            3 if block == 0 => Some(Self::Record),
+            3 if block <= 1 => Some(Self::Record { second: block == 1 }),
             _ => None,
         }
     }
@@ -234,20 +235,37 @@ pub enum Head {
     Damaged,
 }
 
+fn read_use(log: &ObjectId, group: u32, head: &[u8]) -> Option<GroupUse> {
+    let (generation, rest) = head.split_first_chunk::<8>()?;
+    let (words, _) = rest.as_chunks::<4>();
+    let [session, seed] = words else { return None };
+    let session = u32::from_le_bytes(*session);
+    let by = GroupUse::new(log, group, u64::from_le_bytes(*generation), session);
+    (by.seed == u32::from_le_bytes(*seed)).then_some(by)
+}
+
+/// One bit that flipped can be put right.
+fn mend_use(log: &ObjectId, group: u32, head: &[u8]) -> Option<GroupUse> {
+    (0..head.len() * 8).find_map(|bit| {
+        let mut mended = head.to_vec();
+        mended[bit / 8] ^= 1 << (bit % 8);
+        read_use(log, group, &mended)
+    })
+}
+
 /// Reads the head of group number `group`.
 pub fn read_head(log: &ObjectId, group: u32, head: &[u8; BLOCK]) -> Head {
     let long = |at: usize| {
         let bytes = head[at..].first_chunk().expect("the head is longer");
         u64::from_le_bytes(*bytes)
     };
-    let word = |at: usize| (long(at) & 0xffff_ffff) as u32;
     if head[..28].iter().all(|byte| *byte == 0) {
         return Head::Empty;
     }
-    let by = GroupUse::new(log, group, long(0), word(8));
-    if word(12) != by.seed {
+    let found = &head[..16];
+    let Some(by) = read_use(log, group, found).or_else(|| mend_use(log, group, found)) else {
         return Head::Damaged;
-    }
+    };
     let durable = Position::from_code(long(16));
     let sound = by.mark(durable)[..] == head[16..28];
     Head::Used {
@@ -347,7 +365,11 @@ mod tests {
             flipped[at] ^= 4;
             let read = read_head(&LOG, 3, &flipped);
             let mark_only = Head::Used { by, durable: None };
-            assert_eq!(read, if at < 16 { Head::Damaged } else { mark_only });
+            assert_eq!(read, if at < 16 { used } else { mark_only });
+            flipped[(at + 5) % 16] ^= 9;
+            if at < 16 {
+                assert_eq!(read_head(&LOG, 3, &flipped), Head::Damaged);
+            }
         }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::format::{
-    ENTRY, FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, LOST, NONE, Range, Record, Told, What, ZERO,
-    entry_at, entry_of,
+    ENTRY, GROUP_BLOCKS, GROUP_BYTES, GroupUse, LOST, NONE, Position, Told, What, ZERO, entry_at,
 };
-use super::{Disk, Slot, State};
+use super::group::{Item, Look};
+use super::{Disk, Slot, State, Writer};
 use crate::block::{BLOCK, BlockNumber};
 use crate::error::{During, Result, StorageError};
 use crate::index::Place;
@@ -16,40 +16,20 @@ use crate::pack::PackRef;
 /// Frames that are fetched at once when a disk is read from front to back.
 const READ_AHEAD: usize = 16;
 
-/// What a place of the log holds.
-pub(super) enum Found {
-    /// Nothing was written there.
-    Nothing,
-    Whole(What, Box<[u8; BLOCK]>),
-    /// The entry is sound, and the content is not what it was written for.
-    Broken(What),
-    /// The entry is damaged, or of another use of the group.
-    Unknown,
+/// What was read, and what came along.
+struct Read {
+    blocks: u32,
+    kept: Option<Fetched>,
 }
 
-impl Found {
-    /// What follows for the local map, if it is all durable: words of ranges.
-    pub(super) fn words(&self, slot: Slot) -> Vec<(Range, u32)> {
-        let one = |block: &BlockNumber| Range {
-            first: *block,
-            count: 1,
-        };
-        match self {
-            Self::Whole(What::Written(block) | What::Copy(block), _) => {
-                vec![(one(block), slot.word())]
-            }
-            Self::Broken(What::Written(block)) => vec![(one(block), LOST)],
-            Self::Whole(What::Record, content) => match Record::decode(content) {
-                Some(Record::Zero(ranges)) => {
-                    ranges.into_iter().map(|range| (range, ZERO)).collect()
-                }
-                Some(Record::Size(_)) | None => Vec::new(),
-            },
-            Self::Broken(What::Copy(_) | What::Record) | Self::Nothing | Self::Unknown => {
-                Vec::new()
-            }
-        }
-    }
+/// Frames of a pack.
+struct Fetched {
+    pack: Arc<PackRef>,
+    /// The one that was asked for.
+    slot: u32,
+    /// The first one that came.
+    from: u32,
+    raw: Vec<u8>,
 }
 
 /// Where some blocks that follow each other are.
@@ -88,43 +68,63 @@ impl Disk {
     }
 
     /// Reads whole blocks.
-    pub(super) fn read_blocks(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
+    fn read_blocks(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
+        let end = first + (buffer.len() / BLOCK) as u32;
+        self.sound_pages(first, end - first)?;
+        let mut block = first;
+        while block < end {
+            let fetched = self.read_some(block, &mut buffer[(block - first) as usize * BLOCK..])?;
+            if let Some(fetched) = &fetched.kept {
+                self.keep(block, fetched)?;
+            }
+            block += fetched.blocks;
+        }
+        Ok(())
+    }
+
+    /// Reads whole blocks for a writer, who holds its lock: what is fetched is not kept, as it is about to be
+    /// written.
+    pub(super) fn read_for_write(
+        &self,
+        _writer: &Writer,
+        first: BlockNumber,
+        buffer: &mut [u8],
+    ) -> Result<()> {
         let end = first + (buffer.len() / BLOCK) as u32;
         let mut block = first;
         while block < end {
-            let (piece, count) = match self.piece(block, end - block) {
-                Err(StorageError::Damaged { .. }) => {
-                    self.mend_page(block as usize / PAGE_WORDS)?;
-                    self.piece(block, end - block)?
-                }
-                other => other?,
-            };
-            let at = (block - first) as usize * BLOCK;
-            let some = &mut buffer[at..at + count as usize * BLOCK];
-            let done = match piece {
-                Piece::Local { slot, by } => self.read_local(block, slot, &by, some)?,
-                Piece::Stored { pack, slot } => self.read_stored(block, &pack, slot, some)?,
-                Piece::Below => {
-                    match &self.base {
-                        Some(base) => base.read(block, some)?,
-                        None => some.fill(0),
-                    }
-                    count
-                }
-                Piece::Zero => {
-                    some.fill(0);
-                    count
-                }
-                Piece::Lost => {
-                    return Err(StorageError::damaged(
-                        format!("block {block} of the disk {}", self.name()),
-                        "its only copy is not what was written",
-                    ));
-                }
-            };
-            block += done;
+            let rest = &mut buffer[(block - first) as usize * BLOCK..];
+            block += self.read_some(block, rest)?.blocks;
         }
         Ok(())
+    }
+
+    /// Reads blocks that lie in one place: as many of those that fit as follow each other there.
+    fn read_some(&self, block: BlockNumber, buffer: &mut [u8]) -> Result<Read> {
+        let (piece, count) = self.piece(block, (buffer.len() / BLOCK) as u32)?;
+        let some = &mut buffer[..count as usize * BLOCK];
+        let blocks = match piece {
+            Piece::Local { slot, by } => self.read_local(block, slot, &by, some)?,
+            Piece::Stored { pack, slot } => return self.read_stored(pack, slot, some),
+            Piece::Below => {
+                match &self.base {
+                    Some(base) => base.read(block, some)?,
+                    None => some.fill(0),
+                }
+                count
+            }
+            Piece::Zero => {
+                some.fill(0);
+                count
+            }
+            Piece::Lost => {
+                return Err(StorageError::damaged(
+                    format!("block {block} of the disk {}", self.name()),
+                    "its only copy is not what was written",
+                ));
+            }
+        };
+        Ok(Read { blocks, kept: None })
     }
 
     /// Where `first` is, and how many of the next `most` blocks lie there in a row.
@@ -255,31 +255,27 @@ impl Disk {
         Ok(())
     }
 
-    /// Reads blocks that only the store has; they are kept in the log. Says how many could be read.
-    fn read_stored(
-        &self,
-        first: BlockNumber,
-        pack: &Arc<PackRef>,
-        slot: u32,
-        buffer: &mut [u8],
-    ) -> Result<u32> {
+    /// Reads blocks that only the store has.
+    fn read_stored(&self, pack: Arc<PackRef>, slot: u32, buffer: &mut [u8]) -> Result<Read> {
         let per_frame = u32::from(pack.frame_blocks);
-        let frame = (slot / per_frame) as usize;
-        let count = (buffer.len() / BLOCK) as u32;
-        let needed = ((slot + count - 1) / per_frame) as usize + 1;
-        let frames = frame
-            ..needed
-                .max(self.read_ahead(pack, frame))
-                .min(pack.frames.len());
-        let raw = self
-            .world
-            .store
-            .frames(&self.world.keys, pack, frames.clone())?;
-        let from = frames.start as u32 * per_frame;
+        let first = (slot / per_frame) as usize;
+        let blocks = (buffer.len() / BLOCK) as u32;
+        let needed = ((slot + blocks - 1) / per_frame) as usize + 1;
+        let end = needed
+            .max(self.read_ahead(&pack, first))
+            .min(pack.frames.len());
+        let world = &self.world;
+        let raw = world.store.frames(&world.keys, &pack, first..end)?;
+        let from = first as u32 * per_frame;
         let at = (slot - from) as usize * BLOCK;
         buffer.copy_from_slice(&raw[at..at + buffer.len()]);
-        self.keep(first, pack, slot, from, &raw)?;
-        Ok(count)
+        let kept = Some(Fetched {
+            pack,
+            slot,
+            from,
+            raw,
+        });
+        Ok(Read { blocks, kept })
     }
 
     /// The frame up to which it pays to fetch: when the last fetch ended just before this one.
@@ -302,16 +298,16 @@ impl Disk {
         end
     }
 
-    /// Keeps fetched blocks in the log, unless they have been written meanwhile: those around `block`, which
-    /// is in `slot`, that are in the slots from `from` on.
-    fn keep(
-        &self,
-        block: BlockNumber,
-        pack: &PackRef,
-        slot: u32,
-        from: u32,
-        raw: &[u8],
-    ) -> Result<()> {
+    /// Keeps fetched blocks in the log, unless they have been written meanwhile: those around `block`, for
+    /// which they were fetched.
+    fn keep(&self, block: BlockNumber, fetched: &Fetched) -> Result<()> {
+        let Fetched {
+            pack,
+            slot,
+            from,
+            raw,
+        } = fetched;
+        let (slot, from) = (*slot, *from);
         let count = (raw.len() / BLOCK) as u32;
         // Neighbours in a pack are neighbours on the disk, more or less: packs are written in order.
         let reach = count * 2;
@@ -340,11 +336,13 @@ impl Disk {
                 .iter()
                 .zip(0..)
                 .take_while(|((other, slot), number)| {
-                    (*other, *slot) == (first + number, at + number)
+                    (*other, *slot) == (*first + number, *at + number)
                 })
                 .count();
             let data = &raw[*at as usize * BLOCK..][..run * BLOCK];
-            match self.append_blocks(&mut writer, *first, data, What::Copy) {
+            let first = *first;
+            let copy = |number| What::Copy(first + number);
+            match self.append(&mut writer, &copy, data) {
                 // What was asked for has been read; that it is not kept costs another fetch.
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "fetched blocks are not kept");
@@ -357,42 +355,10 @@ impl Disk {
         Ok(())
     }
 
-    /// The head of a group as it is.
-    pub(super) fn read_head_block(&self, group: u32) -> Result<Box<[u8; BLOCK]>> {
-        let mut head = Box::new([0; BLOCK]);
-        self.log
-            .read_at(&mut head[..], u64::from(group) * GROUP_BYTES)
-            .during(|| "the log of the disk".to_owned())?;
-        Ok(head)
-    }
-
-    /// What was written to a place of the log, with its content.
-    pub(super) fn read_entry(
-        &self,
-        by: &GroupUse,
-        slot: Slot,
-        head: &[u8; BLOCK],
-    ) -> Result<Found> {
-        let entry = entry_of(head, slot.at);
-        let (what, entry) = match by.read_entry(slot.at, entry) {
-            Told::Sound(what) => (what, *entry),
-            Told::Mended(what, entry) => (what, entry),
-            Told::Nothing => return Ok(Found::Nothing),
-            Told::Damaged => return Ok(Found::Unknown),
-        };
-        let mut content = Box::new([0; BLOCK]);
-        self.log
-            .read_at(&mut content[..], slot.offset())
-            .during(|| "the log of the disk".to_owned())?;
-        if by.holds(slot.at, &entry, &content[..]) {
-            Ok(Found::Whole(what, content))
-        } else {
-            Ok(Found::Broken(what))
-        }
-    }
-
     /// Makes a damaged page of the maps anew: what is not in the store yet is in the log, the rest is in the
     /// store.
+    ///
+    /// Not to be called with a lock held.
     pub(super) fn mend_page(&self, page: usize) -> Result<()> {
         tracing::error!(page, "a page of the disk's map is damaged and made anew");
         self.mend_index(page)?;
@@ -411,20 +377,15 @@ impl Disk {
         for block in lost {
             state.local.set(block, LOST)?;
         }
+        let everything = Position {
+            generation: u64::MAX,
+            next: 0,
+        };
         for (by, group) in state.uncommitted() {
-            let head = self.read_head_block(group)?;
-            for at in FIRST..GROUP_BLOCKS {
-                let slot = Slot { group, at };
-                let found = self.read_entry(&by, slot, &head)?;
-                for (range, word) in found.words(slot) {
-                    for block in range.blocks().filter(|block| blocks.contains(block)) {
-                        state.local.set(block, word)?;
-                        if word == LOST {
-                            state.lost.insert(block, by.generation);
-                        } else {
-                            state.lost.remove(&block);
-                        }
-                    }
+            let view = self.view(by, group)?;
+            for (at, item) in self.items(&view, everything, Look::Content)? {
+                if !matches!(item, Item::Size(_)) {
+                    state.apply(&view, at, item, |block| blocks.contains(&block))?;
                 }
             }
         }

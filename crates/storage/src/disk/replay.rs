@@ -1,26 +1,26 @@
 //! Opening: the checkpoint, and the log's tail on top of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::checkpoint::{self, Checkpoint};
-use super::format::{
-    ENTRY, FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, Head, LOST, NONE, Position, Range, Record,
-    Told, What, ZERO, entry_at, entry_of, read_head,
-};
-use super::read::Found;
-use super::{Background, Below, Disk, Group, LastFetch, Session, Slot, State, World, Writer};
+use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, Head, LOST, Position, read_head};
+use super::group::{GroupView, Look};
+use super::{Background, Below, Disk, Group, LastFetch, Session, State, World, Writer};
 use crate::block::BLOCK;
 use crate::error::{During, Result, StorageError};
+use crate::files::FileHandle;
 use crate::index::Index;
-use crate::manifest::Manifest;
+use crate::keys::ObjectId;
+use crate::manifest::{DiskName, Manifest};
 use crate::map::BlockMap;
 
 /// A disk that is not open yet.
 pub struct OpenDisk {
     pub world: World,
+    pub name: DiskName,
     /// Where this host keeps its part; it exists.
     pub folder: PathBuf,
     /// Of this placement: larger than that of every earlier one.
@@ -30,7 +30,7 @@ pub struct OpenDisk {
 
 impl OpenDisk {
     /// Makes the local part of a disk whose newest version is `manifest`; for a new disk that is
-    /// [`Manifest::first`] with the number 0. What the folder had before is replaced.
+    /// [`Manifest::unborn`]. What the folder had before is replaced.
     pub fn create(self, manifest: Manifest) -> Result<Disk> {
         let index = match manifest.version.number {
             0 => Index::empty(manifest.blocks),
@@ -64,24 +64,7 @@ impl OpenDisk {
             committed: 1,
             lost,
         };
-        let writer = Writer {
-            open: None,
-            next_generation: 1,
-            checkpoint: 1,
-            session: Session::Before(session),
-            free: VecDeque::new(),
-            holes: BTreeSet::new(),
-            end: 0,
-            allocated: 0,
-            durable: Position {
-                generation: 1,
-                next: FIRST,
-            },
-            marked: Position::default(),
-            suspect: false,
-            broken: false,
-            flushed: BTreeMap::new(),
-        };
+        let writer = Writer::new(1, session, Vec::new(), 0, 0);
         let disk = self.assemble(file, log_id, state, writer);
         disk.checkpoint()?;
         Ok(disk)
@@ -89,23 +72,25 @@ impl OpenDisk {
 
     /// Opens what the folder has; `None` when it has no disk.
     pub fn open(self) -> Result<Option<Disk>> {
-        let files = &self.world.files;
-        let (epoch, last_session) = checkpoint::read_session(&**files, &self.folder)?;
-        if epoch > self.epoch {
+        let files = self.world.files.clone();
+        let session = checkpoint::read_session(&*files, &self.folder);
+        if let Ok((epoch, _)) = session
+            && epoch > self.epoch
+        {
             return Err(StorageError::Fenced {
-                disk: self.folder.display().to_string(),
+                disk: self.name.to_string(),
                 epoch: self.epoch,
                 newer: epoch,
             });
         }
-        let Some(checkpoint) = checkpoint::read(&**files, &self.folder)? else {
+        let checkpoint = match checkpoint::read(&*files, &self.folder) {
+            Err(error @ StorageError::Damaged { .. }) => return self.rebuild(error).map(Some),
+            other => other?,
+        };
+        let Some(checkpoint) = checkpoint else {
             return Ok(None);
         };
-        let path = self.folder.join("log");
-        let file = files
-            .open(&path, false)
-            .during(|| path.display().to_string())?;
-        let length = file.length().during(|| path.display().to_string())?;
+        let (file, length) = self.open_log()?;
         let Checkpoint {
             kept,
             local,
@@ -113,6 +98,14 @@ impl OpenDisk {
             groups,
             free,
         } = checkpoint;
+        let last_session = match session {
+            Ok((_, session)) => session,
+            Err(StorageError::Damaged { .. }) => {
+                let heads = used_groups(&*file, length, &kept.log)?;
+                heads.iter().map(|(by, _)| by.session).max().unwrap_or(0)
+            }
+            Err(error) => return Err(error),
+        };
         let state = State {
             local,
             index,
@@ -121,35 +114,84 @@ impl OpenDisk {
             committed: kept.committed,
             lost: kept.lost,
         };
-        let start = Position {
-            generation: kept.next_generation,
-            next: FIRST,
-        };
-        let writer = Writer {
-            open: None,
-            next_generation: kept.next_generation,
-            checkpoint: kept.next_generation,
-            session: Session::Before(last_session.max(kept.session)),
-            free: free.into(),
-            holes: BTreeSet::new(),
-            end: kept.end,
-            allocated: (length / GROUP_BYTES).max(u64::from(kept.end)) as u32,
-            durable: start,
-            marked: Position::default(),
-            suspect: false,
-            broken: false,
-            flushed: BTreeMap::new(),
-        };
+        let allocated = (length / GROUP_BYTES).max(u64::from(kept.end)) as u32;
+        let session = last_session.max(kept.session);
+        let mut writer = Writer::new(kept.next_generation, session, free, kept.end, allocated);
+        writer.checkpoint = kept.next_generation;
         let disk = self.assemble(file, kept.log, state, writer);
         disk.background().checkpoint = disk.state().committed;
-        disk.replay(kept.session)?;
+        let mut writer = disk.writer();
+        let tail = disk.tail(&mut writer, kept.session)?;
+        disk.adopt(&mut writer, &tail)?;
+        drop(writer);
         Ok(Some(disk))
+    }
+
+    fn open_log(&self) -> Result<(Arc<dyn FileHandle>, u64)> {
+        let path = self.folder.join("log");
+        let name = || path.display().to_string();
+        let file = self.world.files.open(&path, false).during(name)?;
+        let length = file.length().during(name)?;
+        Ok((file, length))
+    }
+
+    /// Opens a disk whose checkpoint is damaged: what is not in the store is in groups of the log that are
+    /// not used again before it is.
+    fn rebuild(self, damage: StorageError) -> Result<Disk> {
+        tracing::error!(%damage, "the checkpoint is made anew from the store and the log");
+        let world = &self.world;
+        let newest = world.store.newest(&world.keys, &self.name, 0)?;
+        let Some((newest, position)) = newest.and_then(|newest| {
+            let position = newest.log?;
+            Some((newest, position))
+        }) else {
+            return Err(damage);
+        };
+        let index = world.store.whole_index(&world.keys, &newest)?;
+        let (file, length) = self.open_log()?;
+        let mut heads = used_groups(&*file, length, &position.log)?;
+        let session = heads.iter().map(|(by, _)| by.session).max().unwrap_or(0);
+        heads.retain(|(by, _)| by.generation >= position.generation);
+        heads.sort_unstable_by_key(|(by, _)| (by.generation, std::cmp::Reverse(by.session)));
+        let mut tail: Vec<(GroupUse, u32)> = Vec::new();
+        for (by, group) in heads {
+            let expected = position.generation + tail.len() as u64;
+            let before = tail.last().map_or(0, |(last, _)| last.session);
+            if by.generation == expected && by.session >= before {
+                tail.push((by, group));
+            }
+        }
+        let end = (length / GROUP_BYTES) as u32;
+        let used: BTreeSet<u32> = tail.iter().map(|(_, group)| *group).collect();
+        let free = (0..end).filter(|group| !used.contains(group)).collect();
+        let mut local = BlockMap::empty(newest.blocks);
+        for block in &newest.lost {
+            local.set(*block, LOST)?;
+        }
+        let state = State {
+            local,
+            index,
+            groups: vec![Group::default(); end as usize],
+            lost: newest.lost.iter().map(|block| (*block, u64::MAX)).collect(),
+            manifest: newest,
+            committed: position.generation,
+        };
+        let writer = Writer::new(position.generation, session, free, end, end);
+        let disk = self.assemble(file, position.log, state, writer);
+        {
+            let mut writer = disk.writer();
+            let views = tail.into_iter().map(|(by, group)| disk.view(by, group));
+            let views: Vec<GroupView> = views.collect::<Result<_>>()?;
+            disk.adopt(&mut writer, &views)?;
+        }
+        disk.checkpoint()?;
+        Ok(disk)
     }
 
     fn assemble(
         self,
-        log: Arc<dyn crate::files::FileHandle>,
-        log_id: crate::keys::ObjectId,
+        log: Arc<dyn FileHandle>,
+        log_id: ObjectId,
         state: State,
         writer: Writer,
     ) -> Disk {
@@ -171,29 +213,49 @@ impl OpenDisk {
     }
 }
 
-/// A group of the log's tail.
-struct Tail {
-    group: u32,
-    by: GroupUse,
-    head: Box<[u8; BLOCK]>,
-}
-
-impl Tail {
-    fn end(&self) -> Position {
-        Position {
-            generation: self.by.generation,
-            next: GROUP_BLOCKS,
+impl Writer {
+    /// Before anything was written by this process; everything of lower generations is durable.
+    fn new(generation: u64, session: u32, free: Vec<u32>, end: u32, allocated: u32) -> Self {
+        Self {
+            open: None,
+            next_generation: generation,
+            checkpoint: generation,
+            session: Session::Before(session),
+            free: free.into(),
+            holes: BTreeSet::new(),
+            end,
+            allocated,
+            durable: Position {
+                generation,
+                next: FIRST,
+            },
+            marked: Position::default(),
+            suspect: false,
+            broken: false,
+            flushed: BTreeMap::new(),
         }
     }
 }
 
+/// Groups of a log that have been used, with the heads that say so.
+fn used_groups(file: &dyn FileHandle, length: u64, log: &ObjectId) -> Result<Vec<(GroupUse, u32)>> {
+    let mut used = Vec::new();
+    for group in 0..(length / GROUP_BYTES) as u32 {
+        let mut head = [0; BLOCK];
+        file.read_at(&mut head, u64::from(group) * GROUP_BYTES)
+            .during(|| "the log of the disk".to_owned())?;
+        if let Head::Used { by, .. } = read_head(log, group, &head) {
+            used.push((by, group));
+        }
+    }
+    Ok(used)
+}
+
 impl Disk {
-    /// Takes over what the log has after the checkpoint.
-    fn replay(&self, session: u32) -> Result<()> {
-        let mut writer = self.writer();
-        let tail = self.tail(&mut writer, session)?;
+    /// Takes over the log's tail.
+    fn adopt(&self, writer: &mut Writer, tail: &[GroupView]) -> Result<()> {
         // What was durable is known to be whole; what came after may have arrived in part.
-        for part in &tail {
+        for part in tail {
             if let Head::Used {
                 durable: Some(durable),
                 ..
@@ -203,23 +265,31 @@ impl Disk {
             }
         }
         let mut state = self.state_mut();
-        for part in &tail {
+        for part in tail {
             state.groups[part.group as usize] = Group {
                 by: Some(part.by),
                 live: 0,
             };
         }
-        for part in &tail {
-            self.replay_group(part, writer.durable, &mut state)?;
+        for part in tail {
+            for (at, item) in self.items(part, writer.durable, Look::Entries)? {
+                state.apply(part, at, item, |_| true)?;
+            }
         }
         if let Some(last) = tail.last() {
             writer.next_generation = last.by.generation + 1;
         }
         // What came after the last flush that is known of may not be durable, and a sync need not say so: the
         // process before may have been told already. It is written again with the next flush.
-        let unknown = tail.iter().any(|part| writer.durable < part.end());
+        let unknown = tail.last().is_some_and(|last| {
+            let end = Position {
+                generation: last.by.generation,
+                next: GROUP_BLOCKS,
+            };
+            writer.durable < end
+        });
         (writer.suspect, writer.broken) = (unknown, unknown);
-        for part in &tail {
+        for part in tail {
             if part.by.generation >= state.committed {
                 let now = self.world.clock.now_ms();
                 writer.flushed.entry(part.by.generation).or_insert(now);
@@ -230,7 +300,7 @@ impl Disk {
 
     /// Finds the groups that were opened after the checkpoint, in order: the next is the first one of the
     /// free list, or the one after the end.
-    fn tail(&self, writer: &mut Writer, mut session: u32) -> Result<Vec<Tail>> {
+    fn tail(&self, writer: &mut Writer, mut session: u32) -> Result<Vec<GroupView>> {
         let mut tail = Vec::new();
         let mut expected = writer.next_generation;
         loop {
@@ -244,7 +314,7 @@ impl Disk {
                 let head = self.read_head_block(group)?;
                 match read_head(&self.log_id, group, &head) {
                     Head::Used { by, .. } if by.generation == expected && by.session >= session => {
-                        next = Some(Tail { group, by, head });
+                        next = Some(GroupView { group, by, head });
                         break;
                     }
                     Head::Used { .. } | Head::Empty => {}
@@ -272,100 +342,5 @@ impl Disk {
             expected += 1;
             tail.push(found);
         }
-    }
-
-    fn replay_group(&self, part: &Tail, durable: Position, state: &mut State) -> Result<()> {
-        let Tail { group, by, head } = part;
-        for at in FIRST..GROUP_BLOCKS {
-            let slot = Slot { group: *group, at };
-            let here = Position {
-                generation: by.generation,
-                next: at,
-            };
-            let is_durable = here < durable;
-            let words = match by.read_entry(at, entry_of(head, at)) {
-                Told::Nothing => continue,
-                // Written by the guest, durable: it is checked when it is read.
-                Told::Sound(What::Written(block) | What::Copy(block)) if is_durable => {
-                    let range = Range {
-                        first: block,
-                        count: 1,
-                    };
-                    vec![(range, slot.word())]
-                }
-                Told::Damaged if is_durable => {
-                    return Err(StorageError::damaged(
-                        format!("entry {at} of group {group} of the log"),
-                        "which block was written there cannot be told",
-                    ));
-                }
-                Told::Damaged => {
-                    self.strike_out(slot)?;
-                    continue;
-                }
-                Told::Sound(_) | Told::Mended(..) => match self.read_entry(by, slot, head)? {
-                    Found::Whole(What::Record, content) => match Record::decode(&content) {
-                        Some(Record::Size(blocks)) => {
-                            state.local.grow(blocks);
-                            state.index.map.grow(blocks);
-                            continue;
-                        }
-                        Some(_) => Found::Whole(What::Record, content).words(slot),
-                        None => continue,
-                    },
-                    Found::Broken(What::Record) if is_durable => {
-                        return Err(StorageError::damaged(
-                            format!("the record {at} of group {group} of the log"),
-                            "what became zero there cannot be told",
-                        ));
-                    }
-                    // Not all of it arrived before the power went, and nobody was told that it had.
-                    Found::Broken(_) if !is_durable => {
-                        self.strike_out(slot)?;
-                        continue;
-                    }
-                    found => found.words(slot),
-                },
-            };
-            for (range, word) in words {
-                self.replay_words(range, word, by.generation, state)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever looks at the group later must not take what did not arrive for what is damaged.
-    fn strike_out(&self, slot: Slot) -> Result<()> {
-        let head = u64::from(slot.group) * GROUP_BYTES;
-        self.log
-            .write_at(&[0; ENTRY], head + entry_at(slot.at))
-            .during(|| "the log of the disk".to_owned())
-    }
-
-    fn replay_words(
-        &self,
-        range: Range,
-        word: u32,
-        generation: u64,
-        state: &mut State,
-    ) -> Result<()> {
-        for block in range.blocks() {
-            if block >= state.local.blocks() {
-                break;
-            }
-            // Untouched blocks need no word to be zero or unknown.
-            if matches!(word, NONE | ZERO) && state.local.get(block).is_ok_and(|now| now == word) {
-                continue;
-            }
-            if let Err(StorageError::Damaged { .. }) = state.local.get(block) {
-                // Made anew when it is looked at, from the same groups.
-                continue;
-            }
-            state.set_local(block, word)?;
-            if word == LOST {
-                state.lost.insert(block, generation);
-            }
-        }
-        Ok(())
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
-use super::format::{FIRST, GROUP_BLOCKS, GroupUse, Range, Record, Told, What, entry_of};
-use super::read::Found;
+use super::format::{GroupUse, Position, Range, Told, entry_of};
+use super::group::{Item, Look};
 use super::{Background, Disk, LOST, NONE, Pending, Slot};
 use crate::block::{BLOCK, BlockNumber, is_zero};
 use crate::error::{During, Result, StorageError};
@@ -250,25 +250,22 @@ impl Disk {
     /// What the groups come to.
     fn batch(&self, groups: &[(GroupUse, u32)]) -> Result<Batch> {
         let mut batch = Batch::default();
+        let everything = Position {
+            generation: u64::MAX,
+            next: 0,
+        };
         for (by, group) in groups {
-            let head = self.read_head_block(*group)?;
-            for at in FIRST..GROUP_BLOCKS {
-                let slot = Slot { group: *group, at };
-                match by.read_entry(at, entry_of(&head, at)) {
-                    Told::Sound(What::Written(block)) | Told::Mended(What::Written(block), _) => {
-                        batch.blocks.insert(block, slot);
+            let view = self.view(*by, *group)?;
+            for (at, item) in self.items(&view, everything, Look::Entries)? {
+                match item {
+                    Item::Written(block) => {
+                        batch.blocks.insert(block, Slot { group: *group, at });
                     }
-                    Told::Sound(What::Record) | Told::Mended(What::Record, _) => {
-                        if let Found::Whole(_, content) = self.read_entry(by, slot, &head)?
-                            && let Some(Record::Zero(ranges)) = Record::decode(&content)
-                        {
-                            ranges.into_iter().for_each(|range| batch.zero(range));
-                        }
-                    }
-                    _ => {}
+                    Item::Zero(ranges) => ranges.into_iter().for_each(|range| batch.zero(range)),
+                    Item::Copy(_) | Item::Broken(_) | Item::Size(_) => {}
                 }
             }
-            batch.heads.insert(*group, (*by, head));
+            batch.heads.insert(*group, (*by, view.head));
         }
         Ok(batch)
     }

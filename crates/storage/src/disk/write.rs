@@ -6,7 +6,7 @@ use super::format::{
     FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, MAX_RANGES, NONE, Position, Range, Record, What,
     ZERO, entry_at,
 };
-use super::read::Found;
+use super::group::{Item, Look};
 use super::{Disk, Group, Open, Session, Slot, Writer};
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::error::{During, Result, StorageError};
@@ -27,22 +27,25 @@ impl Disk {
         }
         let first = (offset / BLOCK as u64) as BlockNumber;
         let head = (offset % BLOCK as u64) as usize;
+        let end = head + data.len();
+        self.sound_pages(first, end.div_ceil(BLOCK) as u32)?;
         let mut writer = self.writer();
+        let written = |number| What::Written(first + number);
         if head == 0 && data.len().is_multiple_of(BLOCK) {
-            return self.append_blocks(&mut writer, first, data, What::Written);
+            return self.append(&mut writer, &written, data);
         }
         // What a block has beside the bytes stays as it is.
-        let end = head + data.len();
         let mut whole = vec![0; end.next_multiple_of(BLOCK)];
         let last = whole.len() - BLOCK;
         if head > 0 {
-            self.read_blocks(first, &mut whole[..BLOCK])?;
+            self.read_for_write(&writer, first, &mut whole[..BLOCK])?;
         }
         if !end.is_multiple_of(BLOCK) && (last > 0 || head == 0) {
-            self.read_blocks(first + (last / BLOCK) as u32, &mut whole[last..])?;
+            let block = first + (last / BLOCK) as u32;
+            self.read_for_write(&writer, block, &mut whole[last..])?;
         }
         whole[head..end].copy_from_slice(data);
-        self.append_blocks(&mut writer, first, &whole, What::Written)
+        self.append(&mut writer, &written, &whole)
     }
 
     /// Makes bytes zero and gives their room back; what is less than a block at either end is written.
@@ -64,6 +67,7 @@ impl Disk {
         if last * block < end {
             self.write(last * block, &vec![0; (end - last * block) as usize])?;
         }
+        self.sound_pages(first as u32, (last - first) as u32)?;
         let mut writer = self.writer();
         let ranges = self.not_yet_zero(first as u32..last as u32)?;
         for some in ranges.chunks(MAX_RANGES) {
@@ -78,7 +82,6 @@ impl Disk {
 
     /// The blocks of a range that do not read as zeros for want of any content.
     fn not_yet_zero(&self, blocks: std::ops::Range<u32>) -> Result<Vec<Range>> {
-        self.sound_pages(blocks.start, blocks.end - blocks.start)?;
         let below = self.base.as_ref().map_or(0, |base| base.blocks());
         let state = self.state();
         let mut ranges: Vec<Range> = Vec::new();
@@ -182,55 +185,59 @@ impl Disk {
         let (durable, end) = (writer.durable, writer.position());
         let mut groups = self.state().uncommitted();
         groups.retain(|(by, _)| (durable.generation..end.generation).contains(&by.generation));
+        let everything = Position {
+            generation: u64::MAX,
+            next: 0,
+        };
         for (by, group) in groups {
-            let head = self.read_head_block(group)?;
-            let first = if by.generation == durable.generation {
-                durable.next
-            } else {
-                FIRST
-            };
-            for at in first.max(FIRST)..GROUP_BLOCKS {
-                let slot = Slot { group, at };
-                let Found::Whole(what, content) = self.read_entry(&by, slot, &head)? else {
+            let view = self.view(by, group)?;
+            let is_first = by.generation == durable.generation;
+            for (at, item) in self.items(&view, everything, Look::Entries)? {
+                if is_first && at < durable.next {
+                    continue;
+                }
+                let what = match item {
+                    Item::Written(block) => What::Written(block),
+                    Item::Copy(block) => What::Copy(block),
+                    Item::Zero(ranges) => {
+                        self.zero_again(writer, &ranges)?;
+                        continue;
+                    }
+                    Item::Size(_) => {
+                        let blocks = self.state().local.blocks();
+                        self.append_record(writer, &Record::Size(blocks))?;
+                        continue;
+                    }
+                    Item::Broken(_) => continue,
+                };
+                let (What::Written(block) | What::Copy(block)) = what else {
                     continue;
                 };
-                match what {
-                    What::Written(block) | What::Copy(block) => {
-                        if self.state().local(block)? == slot.word() {
-                            self.append(writer, &|_| what, &content[..])?;
-                        }
-                    }
-                    What::Record => self.record_again(writer, &content)?,
+                if self.state().local(block)? == (Slot { group, at }).word()
+                    && let Some(content) = self.content(&view, at)?
+                {
+                    self.append(writer, &|_| what, &content[..])?;
                 }
             }
         }
         Ok(())
     }
 
-    fn record_again(&self, writer: &mut Writer, content: &[u8; BLOCK]) -> Result<()> {
-        match Record::decode(content) {
-            Some(Record::Zero(ranges)) => {
-                // What was written since is not to become zero.
-                let mut still = Vec::new();
-                {
-                    let state = self.state();
-                    for block in ranges.iter().flat_map(|range| range.blocks()) {
-                        if state.local(block)? == ZERO {
-                            add(&mut still, block);
-                        }
-                    }
+    /// Blocks that became zero, but for those that were written since.
+    fn zero_again(&self, writer: &mut Writer, ranges: &[Range]) -> Result<()> {
+        let mut still = Vec::new();
+        {
+            let state = self.state();
+            for block in ranges.iter().flat_map(|range| range.blocks()) {
+                if state.local(block)? == ZERO {
+                    add(&mut still, block);
                 }
-                for some in still.chunks(MAX_RANGES) {
-                    self.append_record(writer, &Record::Zero(some.to_vec()))?;
-                }
-                Ok(())
             }
-            Some(Record::Size(_)) => {
-                let blocks = self.state().local.blocks();
-                self.append_record(writer, &Record::Size(blocks))
-            }
-            None => Ok(()),
         }
+        for some in still.chunks(MAX_RANGES) {
+            self.append_record(writer, &Record::Zero(some.to_vec()))?;
+        }
+        Ok(())
     }
 
     /// Closes the open group and tells the generation that the next one will have: everything that was
@@ -249,24 +256,21 @@ impl Disk {
             .map_or(writer.next_generation, |open| open.by.generation)
     }
 
-    pub(super) fn append_record(&self, writer: &mut Writer, record: &Record) -> Result<()> {
-        self.append(writer, &|_| What::Record, &record.encode()[..])
-    }
-
-    /// Appends blocks that follow each other on the disk.
-    pub(super) fn append_blocks(
-        &self,
-        writer: &mut Writer,
-        first: BlockNumber,
-        data: &[u8],
-        what: fn(BlockNumber) -> What,
-    ) -> Result<()> {
-        self.sound_pages(first, (data.len() / BLOCK) as u32)?;
-        self.append(writer, &|number| what(first + number), data)
+    /// Appends a record, twice: it has no other copy.
+    fn append_record(&self, writer: &mut Writer, record: &Record) -> Result<()> {
+        let what = |number| What::Record {
+            second: number == 1,
+        };
+        self.append(writer, &what, &record.encode().repeat(2))
     }
 
     /// Appends whole blocks; the pages of the map that they are in are sound.
-    fn append(&self, writer: &mut Writer, what: &dyn Fn(u32) -> What, data: &[u8]) -> Result<()> {
+    pub(super) fn append(
+        &self,
+        writer: &mut Writer,
+        what: &dyn Fn(u32) -> What,
+        data: &[u8],
+    ) -> Result<()> {
         let log = || "the log of the disk".to_owned();
         let mut done = 0;
         while done * BLOCK < data.len() {
@@ -369,12 +373,18 @@ impl Disk {
         Ok(before + 1)
     }
 
-    /// Makes sure that the pages of the local map for these blocks are what was written.
+    /// Makes sure that the pages of the maps for these blocks are what was written. Not to be called with a
+    /// lock held.
     pub(super) fn sound_pages(&self, first: BlockNumber, count: u32) -> Result<()> {
-        let pages = first as usize / PAGE_WORDS..=(first + count - 1) as usize / PAGE_WORDS;
+        let end = first.saturating_add(count.max(1)) - 1;
+        let pages = first as usize / PAGE_WORDS..=end as usize / PAGE_WORDS;
         for page in pages {
             let block = ((page * PAGE_WORDS) as u32).max(first);
-            if let Err(StorageError::Damaged { .. }) = self.state().local(block) {
+            let sound = {
+                let state = self.state();
+                state.local(block).and_then(|_| state.index.map.get(block))
+            };
+            if let Err(StorageError::Damaged { .. }) = sound {
                 self.mend_page(page)?;
             }
         }

@@ -46,6 +46,7 @@ impl Host {
     fn opener(&self, folder: &Path, epoch: u64, base: Option<Arc<dyn Below>>) -> OpenDisk {
         OpenDisk {
             world: self.world(),
+            name: DiskName::new("disk").unwrap(),
             folder: folder.to_owned(),
             epoch,
             base,
@@ -54,21 +55,18 @@ impl Host {
 
     /// A new disk.
     pub fn create(&self, blocks: u32, base: Option<Arc<dyn Below>>) -> Disk {
-        let tenant = self.keys.tenant().clone();
-        let mut manifest = Manifest::first(tenant, DiskName::new("disk").unwrap(), 1, blocks);
-        manifest.version.number = 0;
-        self.opener(&self.path("disk"), 1, base)
-            .create(manifest)
-            .unwrap()
+        self.make(blocks, None, base)
     }
 
     /// A new disk over a stored image.
     pub fn create_over(&self, blocks: u32, version: Version, base: Arc<dyn Below>) -> Disk {
-        let tenant = self.keys.tenant().clone();
-        let mut manifest = Manifest::first(tenant, DiskName::new("disk").unwrap(), 1, blocks);
-        manifest.version.number = 0;
-        manifest.base = Some(version);
-        self.opener(&self.path("disk"), 1, Some(base))
+        self.make(blocks, Some(version), Some(base))
+    }
+
+    fn make(&self, blocks: u32, version: Option<Version>, base: Option<Arc<dyn Below>>) -> Disk {
+        let name = DiskName::new("disk").unwrap();
+        let manifest = Manifest::unborn(self.keys.tenant().clone(), name, blocks, version);
+        self.opener(&self.path("disk"), 1, base)
             .create(manifest)
             .unwrap()
     }

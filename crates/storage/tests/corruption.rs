@@ -1,0 +1,246 @@
+//! A bit flipped anywhere: it is found, no wrong byte is read, and a good copy is used where there is one.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use storage::base::{BaseCache, Origin, publish};
+use storage::disk::Below;
+use storage::keys::{KeyRing, SystemEntropy, Tenant};
+use storage::manifest::{DiskName, Version};
+use storage::{Disk, StorageError};
+
+use support::{Host, block};
+
+const BLOCKS: u32 = 1500;
+const FLIPS: u64 = 500;
+
+/// Numbers that are the same every time: a flip that is not found can be looked at again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 20) % end
+    }
+}
+
+struct World {
+    host: Host,
+    origin: Origin,
+    raw: PathBuf,
+    /// Of every block.
+    expected: Vec<Vec<u8>>,
+    /// Blocks whose newest content is on the host alone.
+    unsent: std::ops::Range<u32>,
+}
+
+fn world() -> World {
+    let host = Host::new();
+    let raw = host.path("raw");
+    std::fs::write(
+        &raw,
+        (0..700)
+            .flat_map(|number| block(number, 0))
+            .collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    let tenant = Tenant::new("bases").unwrap();
+    let origin = Origin {
+        store: host.world().store,
+        keys: KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap(),
+        version: Version {
+            tenant,
+            disk: DiskName::new("debian").unwrap(),
+            number: 1,
+        },
+    };
+    publish(&raw, &origin, &SystemEntropy, 1, |_| {}).unwrap();
+    BaseCache::adopt(&raw).unwrap();
+    let mut expected: Vec<Vec<u8>> = (0..BLOCKS)
+        .map(|number| {
+            if number < 700 {
+                block(number, 0)
+            } else {
+                vec![0; 4096]
+            }
+        })
+        .collect();
+    let disk = host.create_over(BLOCKS, origin.version.clone(), base(&raw, &origin));
+    let mut write = |disk: &Disk, number: u32, version: u32| {
+        let content = block(number, version);
+        disk.write(u64::from(number) * 4096, &content).unwrap();
+        expected[number as usize] = content;
+    };
+    for number in 0..400 {
+        write(&disk, number * 3, 1);
+    }
+    disk.zero(300 * 4096, 20 * 4096).unwrap();
+    disk.upload(disk.cut(), None).unwrap();
+    for number in 0..100 {
+        write(&disk, number * 3, 2);
+    }
+    disk.upload(disk.cut(), None).unwrap();
+    disk.checkpoint().unwrap();
+    let unsent = 1300..1400;
+    for number in unsent.clone() {
+        write(&disk, number, 3);
+    }
+    disk.zero(320 * 4096, 20 * 4096).unwrap();
+    disk.flush().unwrap();
+    // The mark of the flush before tells that this one was durable.
+    disk.write(1450 * 4096, &[5; 4096]).unwrap();
+    disk.flush().unwrap();
+    for number in 300..340 {
+        expected[number] = vec![0; 4096];
+    }
+    expected[1450] = vec![5; 4096];
+    World {
+        host,
+        origin,
+        raw,
+        expected,
+        unsent,
+    }
+}
+
+fn base(raw: &Path, origin: &Origin) -> Arc<dyn Below> {
+    Arc::new(BaseCache::open(raw, Some(origin.clone())).unwrap())
+}
+
+/// Turns one bit of a file over, the same way back.
+fn flip(path: &Path, at: u64, bit: u64) {
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1 << bit;
+    file.write_all_at(&byte, at).unwrap();
+}
+
+/// A bit of one of the files, every bit as likely.
+fn any_bit(files: &[PathBuf], dice: &mut Dice) -> (PathBuf, u64, u64) {
+    let lengths: Vec<u64> = files
+        .iter()
+        .map(|path| std::fs::metadata(path).unwrap().len())
+        .collect();
+    let mut at = dice.below(lengths.iter().sum());
+    for (path, length) in files.iter().zip(lengths) {
+        if at < length {
+            return (path.clone(), at, dice.below(8));
+        }
+        at -= length;
+    }
+    unreachable!("it is less than all of them");
+}
+
+/// Reads everything; the blocks that are refused.
+fn refused(disk: &Disk, expected: &[Vec<u8>], what: &str) -> Vec<u32> {
+    let mut refused = Vec::new();
+    for (number, expected) in (0..).zip(expected) {
+        let mut content = vec![0; 4096];
+        match disk.read(u64::from(number) * 4096, &mut content) {
+            Ok(()) => assert!(content == *expected, "{what}: block {number} is wrong"),
+            Err(StorageError::Damaged { .. }) => refused.push(number),
+            Err(error) => panic!("{what}: block {number}: {error}"),
+        }
+    }
+    refused
+}
+
+#[test]
+fn a_flip_on_the_host_costs_no_more_than_the_one_copy() {
+    let world = world();
+    let (good, disk) = (world.host.path("good"), world.host.path("disk"));
+    std::fs::rename(&disk, &good).unwrap();
+    // The log's file has room for more than was written.
+    let log = std::fs::File::options()
+        .write(true)
+        .open(good.join("log"))
+        .unwrap();
+    log.set_len(5 << 20).unwrap();
+    let mut dice = Dice(1);
+    let mut cost = 0;
+    for number in 0..FLIPS {
+        std::fs::create_dir_all(&disk).unwrap();
+        for name in ["log", "map", "session"] {
+            std::fs::copy(good.join(name), disk.join(name)).unwrap();
+        }
+        // Small files would never be hit otherwise.
+        let files: Vec<PathBuf> = match number % 4 {
+            0 => vec![disk.join("map")],
+            1 => vec![disk.join("session"), world.raw.clone()],
+            _ => vec![disk.join("log")],
+        };
+        let (path, at, bit) = any_bit(&files, &mut dice);
+        flip(&path, at, bit);
+        let what = format!("{} byte {at} bit {bit}", path.display());
+        let opened = world.host.open(1, Some(base(&world.raw, &world.origin)));
+        let opened = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let refused = refused(&opened, &world.expected, &what);
+        let only_copy = refused
+            .iter()
+            .all(|block| world.unsent.contains(block) || *block == 1450);
+        assert!(
+            only_copy && refused.len() <= 1,
+            "{what}: {refused:?} are refused"
+        );
+        assert_eq!(opened.lost(), refused, "{what}");
+        cost += refused.len();
+        if path == world.raw {
+            flip(&path, at, bit);
+        }
+    }
+    // Otherwise it was not tried.
+    assert!(cost > 0);
+}
+
+#[test]
+fn a_flip_in_the_store_costs_no_more_than_what_it_is_in() {
+    let world = world();
+    let disk = world
+        .host
+        .open(1, Some(base(&world.raw, &world.origin)))
+        .unwrap();
+    disk.upload(disk.cut(), None).unwrap();
+    drop(disk);
+    let files: Vec<PathBuf> = world.host.files_of_store();
+    let packs: Vec<PathBuf> = files
+        .iter()
+        .filter(|path| path.to_string_lossy().contains("tenant/packs"))
+        .cloned()
+        .collect();
+    let mut dice = Dice(2);
+    let mut cost = 0;
+    for number in 0..FLIPS {
+        let files = if number % 2 == 0 { &packs } else { &files };
+        let (path, at, bit) = any_bit(files, &mut dice);
+        flip(&path, at, bit);
+        let what = format!("{} byte {at} bit {bit}", path.display());
+        let moved = world
+            .host
+            .move_to("other", 2, Some(base(&world.raw, &world.origin)));
+        match moved {
+            Ok(disk) => {
+                let refused = refused(&disk, &world.expected, &what);
+                // A frame of a pack.
+                assert!(refused.len() <= 16, "{what}: {refused:?} are refused");
+                cost += refused.len();
+            }
+            // The version itself, or its index: said by name.
+            Err(StorageError::Damaged { .. } | StorageError::NoKey(_)) => cost += 1,
+            Err(error) => panic!("{what}: {error}"),
+        }
+        flip(&path, at, bit);
+    }
+    assert!(cost > 0);
+}

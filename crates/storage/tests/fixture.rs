@@ -1,0 +1,157 @@
+//! What an earlier version wrote is opened by this one: on its host, and from the store alone.
+//!
+//! `ROOST_ADD_FIXTURE=1 cargo test -p storage --test fixture` writes the fixture of the present format, once.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use storage::base::{BaseCache, Origin, publish};
+use storage::disk::Below;
+use storage::keys::{KeyRing, SystemEntropy, Tenant};
+use storage::manifest::{DiskName, Point, PointKind, Version};
+
+use support::{Host, block, read};
+
+const BLOCKS: u32 = 2000;
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+const PRESENT: &str = "format-1";
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+fn origin(host: &Host, ring: &KeyRing) -> Origin {
+    let tenant = Tenant::new("bases").unwrap();
+    Origin {
+        store: host.world().store,
+        keys: ring.tenant(&tenant).unwrap(),
+        version: Version {
+            tenant,
+            disk: DiskName::new("debian").unwrap(),
+            number: 1,
+        },
+    }
+}
+
+fn base(host: &Host, ring: &KeyRing) -> Option<Arc<dyn Below>> {
+    let cache = host.path("base");
+    if !BaseCache::exists(&cache) {
+        BaseCache::create(&cache, 100).unwrap();
+    }
+    Some(Arc::new(
+        BaseCache::open(&cache, Some(origin(host, ring))).unwrap(),
+    ))
+}
+
+/// What every block was when the fixture was written; `sent`: as far as the store has it.
+fn expected(number: u32, sent: bool) -> Vec<u8> {
+    match number {
+        20..30 => vec![0; 4096],
+        0..40 if number % 4 == 0 && !sent => block(number, 3),
+        0..200 if number % 2 == 0 => block(number, 2),
+        0..100 => block(number, 0),
+        _ => vec![0; 4096],
+    }
+}
+
+fn add() {
+    let mut host = Host::new();
+    let ring = KeyRing::generate(&SystemEntropy);
+    host.keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
+    let raw = host.path("raw");
+    std::fs::write(
+        &raw,
+        (0..100)
+            .flat_map(|number| block(number, 0))
+            .collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    let origin = origin(&host, &ring);
+    publish(&raw, &origin, &SystemEntropy, 1, |_| {}).unwrap();
+    BaseCache::adopt(&raw).unwrap();
+    let below = Arc::new(BaseCache::open(&raw, Some(origin.clone())).unwrap());
+    let disk = host.create_over(1000, origin.version, below);
+    let write = |number: u32, version: u32| {
+        disk.write(u64::from(number) * 4096, &block(number, version))
+            .unwrap();
+    };
+    // Enough versions for an index, and segments on top of it.
+    for round in 0..70 {
+        write(round % 10 * 2, 1);
+        disk.upload(disk.cut(), None).unwrap();
+    }
+    (0..100).for_each(|number| write(number * 2, 2));
+    disk.zero(20 * 4096, 10 * 4096).unwrap();
+    disk.grow(BLOCKS).unwrap();
+    let point = Point {
+        id: storage::keys::Entropy::object_id(&SystemEntropy),
+        name: "before".to_owned(),
+        kind: PointKind::Manual,
+        taken_ms: 1,
+    };
+    disk.upload(disk.cut(), Some(&point)).unwrap();
+    disk.checkpoint().unwrap();
+    (0..10)
+        .filter(|number| !(5..8).contains(number))
+        .for_each(|number| write(number * 4, 3));
+    disk.flush().unwrap();
+    let length = disk.figures().log;
+    drop(disk);
+    let target = PathBuf::from(FIXTURES).join(PRESENT);
+    assert!(
+        !target.exists(),
+        "what is there stays: later versions have to open it"
+    );
+    std::fs::File::options()
+        .write(true)
+        .open(host.path("disk/log"))
+        .unwrap()
+        .set_len(length)
+        .unwrap();
+    for name in ["disk", "store"] {
+        copy(&host.path(name), &target.join(name));
+    }
+    std::fs::write(target.join("keys.json"), serde_json::to_vec(&ring).unwrap()).unwrap();
+}
+
+#[test]
+fn every_format_that_was_ever_written_is_opened() {
+    if std::env::var_os("ROOST_ADD_FIXTURE").is_some() {
+        add();
+    }
+    let mut tried = 0;
+    for entry in std::fs::read_dir(FIXTURES).unwrap() {
+        let fixture = entry.unwrap().path();
+        let mut host = Host::new();
+        copy(&fixture, host.folder.path());
+        let ring: KeyRing =
+            serde_json::from_slice(&std::fs::read(fixture.join("keys.json")).unwrap()).unwrap();
+        host.keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
+        let here = host.open(1, base(&host, &ring)).unwrap();
+        let moved = host.move_to("other", 2, base(&host, &ring)).unwrap();
+        assert_eq!(here.size(), u64::from(BLOCKS) * 4096);
+        for number in 0..BLOCKS {
+            let what = format!("{}: block {number}", fixture.display());
+            assert!(read(&here, number) == expected(number, false), "{what}");
+            assert!(
+                read(&moved, number) == expected(number, true),
+                "{what} moved"
+            );
+        }
+        assert_eq!(here.manifest().point.unwrap().name, "before");
+        tried += 1;
+    }
+    assert!(tried > 0);
+}
