@@ -108,7 +108,11 @@ impl Up {
         signals.wait().await;
         if config.stop_workspaces {
             tokio::select! {
-                stopped = control.stop_workspaces(STOPPED_WITHIN) => stopped.map_err(control::fault)?,
+                stopped = control.stop_workspaces(STOPPED_WITHIN) => {
+                    if let Err(fault) = stopped {
+                        tracing::error!(?fault, "the workspaces are not stopped");
+                    }
+                }
                 // Whoever asks twice does not want to wait.
                 () = signals.wait() => {}
             }

@@ -52,6 +52,20 @@ pub const TABLE: &[(Step, &[Fault])] = &[
     (("allocate", "log"), &[Kill, PowerCut, Refused]),
     (("punch", "log"), &[Kill, PowerCut, Refused]),
     (("put", "pack"), &[Kill, PowerCut, Refused, DoneButRefused]),
+    (("put", "note"), &[Kill, PowerCut, Refused, DoneButRefused]),
+    (("get", "note"), &[Kill, PowerCut, Refused, WrongBytes]),
+    (("list", "note"), &[Kill, PowerCut, Refused]),
+    (("list", "pack"), &[Kill, PowerCut, Refused]),
+    (("list", "index"), &[Kill, PowerCut, Refused]),
+    (("head", "index"), &[Kill, PowerCut, Refused]),
+    (
+        ("delete", "pack"),
+        &[Kill, PowerCut, Refused, DoneButRefused],
+    ),
+    (
+        ("delete", "index"),
+        &[Kill, PowerCut, Refused, DoneButRefused],
+    ),
     (("put", "index"), &[Kill, PowerCut, Refused, DoneButRefused]),
     (
         ("put", "manifest"),
@@ -145,7 +159,9 @@ impl Faults {
                     .collect();
                 let comes =
                     inner.rarity > 0 && !soft.is_empty() && self.chance.one_in(inner.rarity);
-                comes.then(|| soft[self.chance.below(soft.len() as u64) as usize])
+                let fault = comes.then(|| soft[self.chance.below(soft.len() as u64) as usize]);
+                // Wrong bytes again and again are damage, which is told and not repaired.
+                fault.filter(|fault| *fault != WrongBytes || self.chance.one_in(6))
             }
         };
         *inner.seen.entry((step, fault)).or_default() += 1;

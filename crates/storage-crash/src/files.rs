@@ -32,9 +32,11 @@ struct Disk {
 
 #[derive(Debug, Default)]
 struct Content {
-    /// What is read.
+    /// What is read; beyond it, up to `length`, there are zeros.
     now: Vec<u8>,
     durable: Vec<u8>,
+    length: usize,
+    durable_length: usize,
     /// Page → what was there after each write since the last sync, oldest first.
     loose: BTreeMap<usize, Vec<Box<[u8; PAGE]>>>,
 }
@@ -46,7 +48,19 @@ impl Content {
             self.now.resize(end.next_multiple_of(PAGE), 0);
         }
         self.now[offset..end].copy_from_slice(bytes);
+        self.length = self.length.max(end);
         self.loosen(offset, end);
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: usize) -> io::Result<()> {
+        let end = offset + buffer.len();
+        if end > self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let here = self.now.get(offset..end.min(self.now.len())).unwrap_or(&[]);
+        buffer[..here.len()].copy_from_slice(here);
+        buffer[here.len()..].fill(0);
+        Ok(())
     }
 
     fn loosen(&mut self, offset: usize, end: usize) {
@@ -63,7 +77,7 @@ impl Content {
             self.reach(range.end);
             self.durable[range.clone()].copy_from_slice(&self.now[range]);
         }
-        self.durable.resize(self.now.len(), 0);
+        self.durable_length = self.length;
     }
 
     fn reach(&mut self, end: usize) {
@@ -76,6 +90,7 @@ impl Content {
     fn power_cut(&mut self, chance: &Chance) {
         self.arrive(chance);
         self.now = self.durable.clone();
+        self.length = self.durable_length;
     }
 
     fn arrive(&mut self, chance: &Chance) {
@@ -92,6 +107,7 @@ impl Content {
                 };
                 if let Some(number) = kept.checked_sub(1) {
                     let at = sector * SECTOR;
+                    self.durable_length = self.durable_length.max(page * PAGE + at + SECTOR);
                     self.durable[page * PAGE + at..][..SECTOR]
                         .copy_from_slice(&versions[number as usize][at..at + SECTOR]);
                 }
@@ -160,6 +176,7 @@ impl SimFiles {
         let content = &mut disk.files[file];
         let done = act(&mut content.now);
         content.durable = content.now.clone();
+        content.durable_length = content.length;
         content.loose.clear();
         Some(done)
     }
@@ -252,13 +269,7 @@ impl FileHandle for SimFile {
             Some(_) => return Err(io::Error::from_raw_os_error(5)),
             None => {}
         }
-        self.with(|content| {
-            let start = offset as usize;
-            let found = content.now.get(start..start + buffer.len());
-            let found = found.ok_or(io::ErrorKind::UnexpectedEof)?;
-            buffer.copy_from_slice(found);
-            Ok(())
-        })
+        self.with(|content| content.read(buffer, offset as usize))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -295,7 +306,7 @@ impl FileHandle for SimFile {
                 // The kernel takes the pages for clean: no later sync writes them.
                 self.with(|content| {
                     content.arrive(&self.files.chance);
-                    content.durable.resize(content.now.len(), 0);
+                    content.durable_length = content.length;
                 });
                 Err(io::Error::from_raw_os_error(5))
             }
@@ -312,7 +323,7 @@ impl FileHandle for SimFile {
     fn length(&self) -> io::Result<u64> {
         match self.at("length") {
             Some(_) => Err(killed()),
-            None => Ok(self.with(|content| content.now.len() as u64)),
+            None => Ok(self.with(|content| content.length as u64)),
         }
     }
 
@@ -322,12 +333,7 @@ impl FileHandle for SimFile {
             Some(_) => return Err(refused()),
             None => {}
         }
-        self.with(|content| {
-            let (start, end) = (content.now.len(), (offset + length) as usize);
-            if end > start {
-                content.now.resize(end, 0);
-            }
-        });
+        self.with(|content| content.length = content.length.max((offset + length) as usize));
         Ok(())
     }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use storage::collect::{Rules, collect};
+use storage::disk::Clock;
 use storage::keys::{Entropy, KeyRing, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Manifest, Point, PointKind};
 use storage::store::Store;
@@ -15,6 +17,12 @@ use crate::files::SimFiles;
 use crate::store::SimStore;
 
 const BLOCK: usize = 4096;
+/// Of simulated time, which passes quickly.
+const HOLD_MS: u64 = 20_000;
+const RULES: Rules = Rules {
+    grace_ms: 25_000,
+    reprieve_ms: 10_000,
+};
 /// Attempts of one operation before a run gives it up.
 const ATTEMPTS: usize = 200;
 
@@ -69,6 +77,8 @@ struct Run {
     acked_blocks: usize,
     /// What the disk was at each cut: log and generation.
     cuts: BTreeMap<(String, u64), Vec<u64>>,
+    /// Versions that are kept under a name.
+    points: Vec<u64>,
     /// Lowest generation that a version must have by now.
     sent: Option<(String, u64)>,
     next_content: u64,
@@ -96,6 +106,7 @@ impl Run {
         let faults = Faults::new(chance.clone());
         let tenant = Tenant::new("tenant").expect("a fine name");
         let keys = KeyRing::generate(&chance).tenant(&tenant);
+        let time: Arc<Time> = Arc::default();
         let host = Host {
             files: SimFiles::new(chance.clone(), faults.clone()),
             faults: faults.clone(),
@@ -103,9 +114,9 @@ impl Run {
         };
         let blocks = 100 + chance.below(500) as usize;
         Self {
-            time: Arc::default(),
+            time: time.clone(),
             keys: keys.expect("a ring with a key"),
-            store: SimStore::new(chance.clone(), faults),
+            store: SimStore::new(chance.clone(), faults, time),
             host,
             hosts: 1,
             epoch: 1,
@@ -114,6 +125,7 @@ impl Run {
             model: vec![Known::default(); blocks],
             acked_blocks: blocks,
             cuts: BTreeMap::new(),
+            points: Vec::new(),
             sent: None,
             next_content: 1,
             last: VecDeque::new(),
@@ -130,6 +142,7 @@ impl Run {
             entropy: Arc::new(self.chance.clone()),
             clock: self.time.clone(),
             threads: 1,
+            hold_ms: HOLD_MS,
         }
     }
 
@@ -158,11 +171,13 @@ impl Run {
     fn all(&mut self) -> Result<(), String> {
         let blocks = self.model.len() as u32;
         let first = Manifest::unborn(self.keys.tenant().clone(), Self::name(), blocks, None);
-        self.disk = Some(
-            self.opener()
-                .create(first)
-                .map_err(|error| error.to_string())?,
-        );
+        self.host.faults.arm(None, false, 300);
+        self.disk = Some(loop {
+            match self.opener().create(first.clone()) {
+                Err(error) if error.is_transient() => {}
+                made => break made.map_err(|error| error.to_string())?,
+            }
+        });
         for _ in 0..2 + self.chance.below(5) {
             let power = self.chance.one_in(2);
             let steps = 1 + self
@@ -200,7 +215,7 @@ impl Run {
                 let steps = self.chance.below(40);
                 self.host.faults.arm(Some(steps), power, 0);
             } else {
-                self.host.faults.disarm();
+                self.host.faults.arm(None, power, 400);
             }
             self.epoch += self.chance.below(2);
             match self.opener().open() {
@@ -215,6 +230,7 @@ impl Run {
                 Err(error) if self.host.faults.is_dead() => {
                     self.note(|| format!("the end came while opening: {error}"));
                 }
+                Err(error) if error.is_transient() => {}
                 Err(error) => return Err(format!("it does not open: {error}")),
             }
             self.disk = None;
@@ -308,15 +324,18 @@ impl Run {
             folder: PathBuf::from(format!("/host{}", self.hosts)),
         };
         let world = self.world();
+        self.host.faults.arm(None, false, 300);
         let disk = loop {
             let newest = world.store.newest(&self.keys, &Self::name(), 0);
-            let newest = newest
-                .map_err(|error| error.to_string())?
-                .ok_or("there is no version")?;
-            let disk = self
-                .opener()
-                .create(newest)
-                .map_err(|error| error.to_string())?;
+            let made = match newest {
+                Ok(Some(newest)) => self.opener().create(newest),
+                Ok(None) => return Err("there is no version".to_owned()),
+                Err(error) => Err(error),
+            };
+            let disk = match made {
+                Err(error) if error.is_transient() => continue,
+                made => made.map_err(|error| error.to_string())?,
+            };
             if self.chance.one_in(2) {
                 // The last moment for the old one to send something.
                 self.stale_sends(false)?;
@@ -324,9 +343,11 @@ impl Run {
             match disk.claim() {
                 Ok(()) => break disk,
                 Err(StorageError::Invalid(_)) => {}
+                Err(error) if error.is_transient() => {}
                 Err(error) => return Err(format!("it cannot be claimed: {error}")),
             }
         };
+        self.host.faults.disarm();
         let manifest = disk.manifest();
         let position = manifest.log.ok_or("a version without a position")?;
         let key = (position.log.to_string(), position.generation);
@@ -370,8 +391,7 @@ impl Run {
         let content = self.next_content;
         self.next_content += 1;
         let written = disk.write(0, &bytes_of(content));
-        let until = disk.cut();
-        let sent = disk.upload(until, None);
+        let sent = disk.cut().and_then(|until| disk.upload(until, None));
         if fenced {
             self.stale = None;
             return match sent {
@@ -416,15 +436,18 @@ impl Run {
     fn operation(&mut self) -> Result<(), String> {
         self.time.pass(self.chance.below(1000));
         match self.chance.below(100) {
-            0..50 => self.write(),
-            50..58 => self.zero(),
-            58..75 => self.flush(),
-            75..83 => self.read(),
-            83..90 => self.upload(),
-            90..95 => self.chore("checkpoint", Disk::checkpoint),
-            95 => self.chore("compact", |disk| disk.compact(4).map(drop)),
-            96 => self.chore("evict", |disk| disk.evict(3).map(drop)),
-            97 => self.chore("punch", |disk| disk.punch(1).map(drop)),
+            0..44 => self.write(),
+            44..51 => self.zero(),
+            51..66 => self.flush(),
+            66..73 => self.read(),
+            73..82 => self.upload(),
+            82..86 => self.chore("checkpoint", Disk::checkpoint),
+            86..92 => self.collect(),
+            92 => self.chore("compact", |disk| disk.compact(4).map(drop)),
+            93 => self.chore("evict", |disk| disk.evict(3).map(drop)),
+            94 => self.chore("punch", |disk| disk.punch(0).map(drop)),
+            95 => self.chore("compact store", |disk| disk.compact_store().map(drop)),
+            96 => self.forget(),
             _ => self.grow(),
         }
     }
@@ -437,6 +460,24 @@ impl Run {
         self.note(|| name.to_owned());
         self.until_done(act)?;
         Ok(())
+    }
+
+    fn forget(&mut self) -> Result<(), String> {
+        let Some(number) = self.points.pop() else {
+            return Ok(());
+        };
+        self.chore("forget a point", |disk| disk.forget(number))
+    }
+
+    fn collect(&mut self) -> Result<(), String> {
+        // So that something is old enough.
+        self.time.pass(self.chance.below(30_000));
+        let world = self.world();
+        let now = self.time.now_ms();
+        self.chore("collect", |_| {
+            let entropy = &*world.entropy;
+            collect(&world.store, &world.keys, entropy, &RULES, now, false).map(drop)
+        })
     }
 
     fn some_blocks(&self) -> (usize, usize) {
@@ -516,25 +557,48 @@ impl Run {
     }
 
     fn upload(&mut self) -> Result<(), String> {
+        while self.upload_once()? {}
+        Ok(())
+    }
+
+    /// True: it has to be tried again with another cut.
+    fn upload_once(&mut self) -> Result<bool, String> {
         let point = self.chance.one_in(4).then(|| Point {
             id: self.chance.object_id(),
             name: "point".to_owned(),
             kind: PointKind::Manual,
             taken_ms: 0,
         });
+        let until = std::cell::Cell::new(0);
+        let cut = self.until_done(|disk| disk.cut().map(|generation| until.set(generation)))?;
+        if !cut {
+            return Ok(false);
+        }
+        let until = until.get();
         let disk = self.disk.as_ref().expect("it is open");
-        let until = disk.cut();
         let now: Vec<u64> = self.model.iter().map(Known::now).collect();
         let log = disk.log_id().to_string();
         self.cuts.insert((log.clone(), until), now);
         self.note(|| format!("upload until {until}"));
-        let done = self.until_done(|disk| disk.upload(until, point.as_ref()).map(|_| ()))?;
+        let again = std::cell::Cell::new(false);
+        let done = self.until_done(|disk| match disk.upload(until, point.as_ref()) {
+            Err(StorageError::CutAgain) => {
+                again.set(true);
+                Ok(())
+            }
+            other => other.map(drop),
+        })?;
+        if again.get() {
+            return Ok(true);
+        }
         let manifest = self.disk.as_ref().expect("it is open").manifest();
-        if done && manifest.log.is_some() {
-            let position = manifest.log.expect("looked at");
+        if done && point.is_some() {
+            self.points.push(manifest.version.number);
+        }
+        if let Some(position) = manifest.log.filter(|_| done) {
             self.sent = Some((position.log.to_string(), position.generation));
         }
-        Ok(())
+        Ok(false)
     }
 
     fn grow(&mut self) -> Result<(), String> {

@@ -15,7 +15,9 @@ use object_store::{
     PutResult, Result,
 };
 
-use crate::chance::Chance;
+use storage::disk::Clock;
+
+use crate::chance::{Chance, Time};
 use crate::faults::{Fault, Faults};
 
 /// A store that outlives the hosts that use it. Every host sees it with its own faults.
@@ -23,7 +25,8 @@ use crate::faults::{Fault, Faults};
 pub struct SimStore {
     chance: Chance,
     faults: Faults,
-    objects: Arc<Mutex<BTreeMap<Path, Bytes>>>,
+    time: Arc<Time>,
+    objects: Arc<Mutex<BTreeMap<Path, (Bytes, u64)>>>,
 }
 
 impl fmt::Display for SimStore {
@@ -38,6 +41,7 @@ fn kind(path: &Path) -> &'static str {
         Some("packs") => "pack",
         Some("indexes") => "index",
         Some("disks") => "manifest",
+        Some("notes") => "note",
         _ => "other",
     }
 }
@@ -50,10 +54,11 @@ fn down(what: &str) -> Error {
 }
 
 impl SimStore {
-    pub fn new(chance: Chance, faults: Faults) -> Self {
+    pub fn new(chance: Chance, faults: Faults, time: Arc<Time>) -> Self {
         Self {
             chance,
             faults,
+            time,
             objects: Arc::default(),
         }
     }
@@ -66,14 +71,15 @@ impl SimStore {
         }
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<Path, Bytes>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<Path, (Bytes, u64)>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn meta(path: &Path, bytes: &Bytes) -> ObjectMeta {
+    fn meta(path: &Path, (bytes, modified_ms): &(Bytes, u64)) -> ObjectMeta {
+        let epoch = std::time::UNIX_EPOCH + std::time::Duration::from_millis(*modified_ms);
         ObjectMeta {
             location: path.clone(),
-            last_modified: Default::default(),
+            last_modified: epoch.into(),
             size: bytes.len() as u64,
             e_tag: None,
             version: None,
@@ -104,7 +110,7 @@ impl ObjectStore for SimStore {
                 source: "it is there".into(),
             });
         }
-        objects.insert(location.clone(), payload.into());
+        objects.insert(location.clone(), (payload.into(), self.time.now_ms()));
         match fault {
             None => Ok(PutResult {
                 e_tag: None,
@@ -134,12 +140,13 @@ impl ObjectStore for SimStore {
             Some(Fault::Kill | Fault::PowerCut) => return Err(down("the process is gone")),
             Some(_) => return Err(down("timed out")),
         }
-        let bytes = self.objects().get(location).cloned();
-        let bytes = bytes.ok_or_else(|| Error::NotFound {
+        let found = self.objects().get(location).cloned();
+        let found = found.ok_or_else(|| Error::NotFound {
             path: location.to_string(),
             source: "it is not there".into(),
         })?;
-        let meta = Self::meta(location, &bytes);
+        let meta = Self::meta(location, &found);
+        let (bytes, _) = found;
         let range = match &options.range {
             Some(range) => range
                 .as_range(meta.size)
@@ -189,7 +196,8 @@ impl ObjectStore for SimStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        if self.faults.at(("list", "manifest")).is_some() {
+        let what = prefix.map_or("other", kind);
+        if self.faults.at(("list", what)).is_some() {
             return futures::stream::once(async { Err(down("timed out")) }).boxed();
         }
         let prefix = prefix.cloned().unwrap_or_default();
@@ -197,7 +205,7 @@ impl ObjectStore for SimStore {
             .objects()
             .iter()
             .filter(|(path, _)| path.prefix_matches(&prefix))
-            .map(|(path, bytes)| Ok(Self::meta(path, bytes)))
+            .map(|(path, found)| Ok(Self::meta(path, found)))
             .collect();
         futures::stream::iter(found).boxed()
     }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use storage::base::{BaseCache, Origin, publish};
-use storage::disk::{Below, SystemClock};
+use storage::disk::{Below, HOLD_MS, SystemClock};
 use storage::files::HostFiles;
 use storage::keys::{KeyRing, SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Manifest, Point, PointKind, Version};
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         entropy: Arc::new(SystemEntropy),
         clock: Arc::new(SystemClock),
         threads: 2,
+        hold_ms: HOLD_MS,
     };
     // An image goes into the store; a cache of it fills as it is read.
     std::fs::write(place.join("image"), vec![b'i'; 1 << 20])?;
@@ -46,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let disk = at("here", 1).create(Manifest::unborn(tenant, name.clone(), 1024, Some(version)))?;
     disk.write(4096, b"hello")?;
     let point = Point::new(&SystemEntropy, "first", PointKind::Manual, 0);
-    disk.upload(disk.cut(), Some(&point))?;
+    disk.upload(disk.cut()?, Some(&point))?;
     // Another host goes on from there, and keeps this one out.
     let newest = store.newest(&keys, &name, 0)?.ok_or("it was just stored")?;
     let moved = at("there", 2).create(newest)?;
@@ -54,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut found = [0; 6];
     moved.read(4096, &mut found)?;
     assert_eq!(&found, b"helloi");
-    assert!(disk.upload(disk.cut(), None).is_err());
+    assert!(disk.upload(disk.cut()?, None).is_err());
     std::fs::remove_dir_all(place)?;
     Ok(())
 }

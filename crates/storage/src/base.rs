@@ -278,7 +278,14 @@ impl BaseCache {
         let frame = slot / per_frame;
         let frames = frame..(frame + self.window(first)).min(pack.frames.len() as u32);
         let range = frames.start as usize..frames.end as usize;
-        let raw = origin.store.frames(&origin.keys, pack, range)?;
+        let fetch = |range| origin.store.frames(&origin.keys, pack, range);
+        let raw = match fetch(range.clone()) {
+            // What is damaged may be what nobody has asked for.
+            Err(StorageError::Damaged { .. }) if range.len() > 1 => {
+                fetch(range.start..range.start + 1)?
+            }
+            other => other?,
+        };
         let from = frames.start * per_frame;
         let slots = from..from + (raw.len() / BLOCK) as u32;
         // Blocks of an image that never changed are in its packs in order.

@@ -77,7 +77,13 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Packs that are made beside each other.
     pub threads: usize,
+    /// So long a pack is sure to stay in the store that no version names yet, milliseconds: no longer than
+    /// the grace of whoever collects ([`crate::collect::Rules`]).
+    pub hold_ms: u64,
 }
+
+/// What [`World::hold_ms`] is where nobody collects sooner than [`crate::collect::Rules::default`].
+pub const HOLD_MS: u64 = 3_600_000;
 
 /// An open disk. One process has it at a time: its caller sees to that, with a lock on the folder.
 pub struct Disk {
@@ -113,12 +119,42 @@ struct State {
 }
 
 /// A group of the log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
     /// `None` before its first use.
     by: Option<GroupUse>,
     /// Words of the local map that point into it.
     live: u32,
+    /// Places from here on are void: what they had was written again after a failed sync.
+    limit: u32,
+}
+
+impl Group {
+    fn new(by: Option<GroupUse>) -> Self {
+        Self {
+            by,
+            live: 0,
+            limit: GROUP_BLOCKS,
+        }
+    }
+}
+
+/// A group that is in use.
+#[derive(Clone, Copy)]
+struct Used {
+    group: u32,
+    by: GroupUse,
+    limit: u32,
+}
+
+impl Used {
+    fn of(group: &Group, number: u32) -> Option<Self> {
+        Some(Self {
+            group: number,
+            by: group.by?,
+            limit: group.limit,
+        })
+    }
 }
 
 /// What writes need to know.
@@ -143,6 +179,8 @@ struct Writer {
     suspect: bool,
     /// Since a failed sync there has been no checkpoint.
     broken: bool,
+    /// Cuts in this range are of no use: what they stood for was written again later.
+    void_cuts: Option<std::ops::RangeInclusive<u64>>,
     /// When a group was first flushed that is not in the store: generation → time.
     flushed: BTreeMap<u64, u64>,
 }
@@ -161,6 +199,8 @@ struct Open {
     by: GroupUse,
     /// The block that comes next.
     next: u32,
+    /// An attempt failed that may have left entries up to here: nobody may take them for real.
+    ghosts: u32,
 }
 
 #[derive(Default)]
@@ -180,6 +220,8 @@ struct Pending {
     packs: Vec<PackContents>,
     /// Groups of lower generations are in it.
     end: Option<u64>,
+    /// When its packs were stored, milliseconds since 1970.
+    since_ms: u64,
 }
 
 /// What was fetched from the store last, to see when somebody reads on and on.
@@ -362,13 +404,13 @@ impl State {
 
 impl State {
     /// Groups that are not in the store, oldest first.
-    fn uncommitted(&self) -> Vec<(GroupUse, u32)> {
-        let groups = self.groups.iter().enumerate();
-        let mut uncommitted: Vec<(GroupUse, u32)> = groups
-            .filter_map(|(number, group)| Some((group.by?, number as u32)))
-            .filter(|(by, _)| by.generation >= self.committed)
+    fn uncommitted(&self) -> Vec<Used> {
+        let groups = self.groups.iter().zip(0..);
+        let mut uncommitted: Vec<Used> = groups
+            .filter_map(|(group, number)| Used::of(group, number))
+            .filter(|used| used.by.generation >= self.committed)
             .collect();
-        uncommitted.sort_unstable_by_key(|(by, _)| by.generation);
+        uncommitted.sort_unstable_by_key(|used| used.by.generation);
         uncommitted
     }
 

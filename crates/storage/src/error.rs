@@ -37,6 +37,9 @@ pub enum StorageError {
         found: u32,
         known: u32,
     },
+    /// A sync failed after the cut was taken, and what it stood for was written again after it: take another.
+    #[error("the cut is of no use any more: a sync failed since")]
+    CutAgain,
     /// The request makes no sense: a name, a size or a range that cannot be.
     #[error("{0}")]
     Invalid(String),

@@ -10,8 +10,11 @@ use crate::{disk, index, manifest};
 
 const ID: ObjectId = ObjectId([7; 16]);
 
+/// Takes any bytes.
+pub type Parser = fn(&[u8]);
+
 /// The parsers by their names.
-pub const PARSERS: &[(&str, fn(&[u8]))] = &[
+pub const PARSERS: &[(&str, Parser)] = &[
     ("directory", directory),
     ("pack", pack),
     ("pack_record", pack_record),

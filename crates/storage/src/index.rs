@@ -44,7 +44,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn of(word: u32) -> Self {
+    pub fn of(word: u32) -> Self {
         match word {
             0 => Self::Below,
             // What lies between is never written; it reads as what is surely wrong to hide.
@@ -130,6 +130,28 @@ impl Index {
             .ok_or_else(|| StorageError::damaged("an index", format!("it has no pack {number}")))
     }
 
+    /// Leaves packs out that no block is in; the others get new numbers.
+    pub fn forget_unused(&mut self) -> Result<()> {
+        let mut packs = PackTable::default();
+        let mut changes = Vec::new();
+        for (page, words) in self.map.used_pages() {
+            for (word, at) in words?.iter().zip(0..) {
+                if let Place::Stored { pack, slot } = Place::of(*word) {
+                    let number = packs.number(self.pack(pack)?);
+                    let renamed = (number + 1) * PACK_BLOCKS as u32 + slot;
+                    if renamed != *word {
+                        changes.push(((page * PAGE_WORDS) as u32 + at, renamed));
+                    }
+                }
+            }
+        }
+        for (block, word) in changes {
+            self.map.set(block, word)?;
+        }
+        self.packs = packs;
+        Ok(())
+    }
+
     /// Takes over what a pack changes. Blocks beyond the image's end are left out.
     pub fn apply(&mut self, contents: &PackContents) -> Result<()> {
         let number = self.packs.number(&contents.pack);
@@ -180,6 +202,14 @@ pub fn seal(
     }
     extra.extend_from_slice(&(packs.all().len() as u32).to_le_bytes());
     Ok(object.finish(&extra))
+}
+
+/// Numbers of the frames that hold the table of packs.
+pub fn table_frames(directory: &Directory) -> Option<std::ops::Range<usize>> {
+    let count = directory.extra.get(4..8)?.first_chunk()?;
+    let pages = u32::from_le_bytes(*count) as usize;
+    let first = pages.div_ceil(PAGES_OF_A_FRAME);
+    (first <= directory.frames.len()).then_some(first..directory.frames.len())
 }
 
 /// Opens a sealed index.

@@ -7,6 +7,7 @@
 //! - [`door`]: how a VMM opens one.
 //! - [`store`]: objects in a folder or in S3; [`object`] is the one container that they are.
 //! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
+//! - [`collect`]: what nobody needs any more.
 //! - [`map`]: from a block's number to its place, on this host.
 //! - [`keys`]: sealing, and what tells blocks apart.
 //! - [`files`]: the host's files, as an argument.
@@ -19,6 +20,7 @@
 
 pub mod base;
 pub mod block;
+pub mod collect;
 pub mod disk;
 pub mod door;
 pub mod error;

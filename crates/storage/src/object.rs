@@ -47,8 +47,8 @@ pub enum Kind {
     Index,
     /// One version of an image, see [`crate::manifest`].
     Manifest,
-    /// What a writer is about to refer to, see [`crate::collect`].
-    Intent,
+    /// What collecting needs to know, see [`crate::collect`].
+    Note,
 }
 
 impl Kind {
@@ -57,7 +57,7 @@ impl Kind {
             Self::Pack => 1,
             Self::Index => 2,
             Self::Manifest => 3,
-            Self::Intent => 4,
+            Self::Note => 4,
         }
     }
 }

@@ -126,6 +126,7 @@ impl DiskSpec {
             entropy: Arc::new(SystemEntropy),
             clock: Arc::new(SystemClock),
             threads: THREADS,
+            hold_ms: crate::disk::HOLD_MS,
         })
     }
 
@@ -162,17 +163,17 @@ impl DiskSpec {
         let disk = match opened {
             Some(disk) if self.moved => match disk.claim() {
                 // It went on elsewhere: what is here is of the past.
-                Err(StorageError::Invalid(_)) => self.from_store(&world, opener())?,
+                Err(StorageError::Invalid(_)) => self.make(&world, opener())?,
                 claimed => claimed.map(|()| disk)?,
             },
             Some(disk) => disk,
-            None => self.from_store(&world, opener())?,
+            None => self.make(&world, opener())?,
         };
         disk.grow(self.blocks)?;
         Ok(disk)
     }
 
-    fn from_store(&self, world: &World, opener: OpenDisk) -> Result<Disk> {
+    fn make(&self, world: &World, opener: OpenDisk) -> Result<Disk> {
         let newest = world.store.newest(&world.keys, &self.name, 0)?;
         let manifest = newest.unwrap_or_else(|| {
             let tenant = self.keys.tenant().clone();

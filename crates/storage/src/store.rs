@@ -4,9 +4,10 @@
 //! TENANT/packs/xx/ID                blocks
 //! TENANT/indexes/ID                 where the blocks of an image are
 //! TENANT/disks/DISK/NUMBER          manifests; NUMBER has 16 hexadecimal digits
+//! TENANT/notes/…                    what collecting needs to know, see [`crate::collect`]
 //! ```
 //!
-//! Nothing is ever overwritten. A manifest is created under the next number, or not at all if somebody
+//! But for notes, nothing is ever overwritten. A manifest is created under the next number, or not at all if somebody
 //! else has created it: that one condition is all that is asked of a store beyond reading and writing, and
 //! it is what keeps a stale writer out.
 
@@ -24,7 +25,7 @@ use crate::error::{Result, StorageError};
 use crate::index::{self, Index};
 use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
 use crate::manifest::{DiskName, Manifest, Version};
-use crate::object::{Directory, FOOTER, HEADER, Kind, Opener};
+use crate::object::{Directory, FOOTER, HEADER, Kind, ObjectWriter, Opener, open_whole};
 use crate::pack::{Pack, PackContents, PackRef};
 use crate::planted::{self, Bug};
 
@@ -170,28 +171,38 @@ impl Store {
 
     fn read_pack_contents(&self, keys: &TenantKeys, id: &ObjectId) -> Result<PackContents> {
         let path = pack_path(keys.tenant(), id);
-        let meta = self.wait(self.objects.head(&path));
-        let length = meta.map_err(|error| failed("look at", &path, error))?.size;
+        let (opener, key, directory) = self.directory(Kind::Pack, keys, &path, id)?;
+        PackContents::parse(*id, key, &directory)
+            .ok_or_else(|| opener.damaged("its directory makes no sense"))
+    }
+
+    /// Reads an object's directory, and which key it is sealed with.
+    fn directory(
+        &self,
+        kind: Kind,
+        keys: &TenantKeys,
+        path: &Path,
+        id: &ObjectId,
+    ) -> Result<(Opener, u32, Directory)> {
+        let meta = self.wait(self.objects.head(path));
+        let length = meta.map_err(|error| failed("look at", path, error))?.size;
         if length < (HEADER + FOOTER) as u64 {
             return Err(StorageError::damaged(
-                format!("the pack {id}"),
+                format!("the object {id}"),
                 "it is too short",
             ));
         }
-        let start = self.get_range(&path, 0..HEADER as u64)?;
-        let opener = Opener::from_start(Kind::Pack, id, &start, keys)?;
+        let start = self.get_range(path, 0..HEADER as u64)?;
+        let opener = Opener::from_start(kind, id, &start, keys)?;
         let key = u32::from_le_bytes([start[12], start[13], start[14], start[15]]);
-        let tail = |bytes: u64| self.get_range(&path, length - bytes.min(length)..length);
-        let mut end = tail(TAIL)?;
-        let directory: Directory = match opener.directory(length, &mut end)? {
+        let tail = |bytes: u64| self.get_range(path, length - bytes.min(length)..length);
+        let directory = match opener.directory(length, &mut tail(TAIL)?)? {
             Ok(directory) => directory,
             Err(needed) => opener
                 .directory(length, &mut tail(needed as u64)?)?
-                .map_err(|_| StorageError::damaged(format!("the pack {id}"), "it is too short"))?,
+                .map_err(|_| opener.damaged("it is too short"))?,
         };
-        PackContents::parse(*id, key, &directory).ok_or_else(|| {
-            StorageError::damaged(format!("the pack {id}"), "its directory makes no sense")
-        })
+        Ok((opener, key, directory))
     }
 
     /// Numbers of a disk's versions that are there, from `after` on (without it).
@@ -274,6 +285,152 @@ impl Store {
     }
 }
 
+/// Something that lies in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub id: ObjectId,
+    pub bytes: u64,
+    /// Milliseconds since 1970, by the store's clock.
+    pub modified_ms: u64,
+}
+
+/// What collecting asks.
+impl Store {
+    fn list(&self, folder: String) -> Result<Vec<object_store::ObjectMeta>> {
+        let folder = Path::from(folder);
+        self.wait(self.objects.list(Some(&folder)).try_collect())
+            .map_err(|error| failed("list", &folder, error))
+    }
+
+    fn list_stored(&self, folder: String) -> Result<Vec<Stored>> {
+        let stored = self.list(folder)?.into_iter().filter_map(|meta| {
+            let name = meta.location.filename()?.to_owned();
+            Some(Stored {
+                id: ObjectId::try_from(name).ok()?,
+                bytes: meta.size,
+                modified_ms: u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0),
+            })
+        });
+        Ok(stored.collect())
+    }
+
+    pub fn list_packs(&self, tenant: &Tenant) -> Result<Vec<Stored>> {
+        self.list_stored(format!("{tenant}/packs"))
+    }
+
+    pub fn list_indexes(&self, tenant: &Tenant) -> Result<Vec<Stored>> {
+        self.list_stored(format!("{tenant}/indexes"))
+    }
+
+    /// Disks that have a version.
+    pub fn list_disks(&self, tenant: &Tenant) -> Result<BTreeSet<DiskName>> {
+        let manifests = self.list(format!("{tenant}/disks"))?;
+        let disks = manifests.iter().filter_map(|meta| {
+            let disk = meta.location.parts().nth(2)?;
+            DiskName::new(disk.as_ref()).ok()
+        });
+        Ok(disks.collect())
+    }
+
+    pub fn delete_pack(&self, tenant: &Tenant, id: &ObjectId) -> Result<()> {
+        self.delete(&pack_path(tenant, id))
+    }
+
+    pub fn delete_index(&self, tenant: &Tenant, id: &ObjectId) -> Result<()> {
+        self.delete(&index_path(tenant, id))
+    }
+
+    /// Which packs an index refers to: what it says of blocks is not read.
+    pub fn packs_of_index(&self, keys: &TenantKeys, id: &ObjectId) -> Result<Vec<ObjectId>> {
+        let path = index_path(keys.tenant(), id);
+        again(|| {
+            let (opener, _, directory) = self.directory(Kind::Index, keys, &path, id)?;
+            let frames = index::table_frames(&directory)
+                .ok_or_else(|| opener.damaged("its directory makes no sense"))?;
+            let mut table = Vec::new();
+            for number in frames {
+                let frame = directory.frames[number];
+                let range = frame.offset..frame.offset + u64::from(frame.frame.stored);
+                let mut stored = self.get_range(&path, range)?;
+                let start = table.len();
+                table.resize(start + frame.raw as usize, 0);
+                let compressed = frame.frame.compressed;
+                opener.frame(number as u32, compressed, &mut stored, &mut table[start..])?;
+            }
+            let mut rest = &table[..];
+            let mut packs = Vec::new();
+            while !rest.is_empty() {
+                let pack = PackRef::read_from(&mut rest)
+                    .ok_or_else(|| opener.damaged("its table makes no sense"))?;
+                packs.push(pack.id);
+            }
+            Ok(packs)
+        })
+    }
+
+    /// Names of notes below a name.
+    pub fn list_notes(&self, tenant: &Tenant, below: &str) -> Result<Vec<String>> {
+        let found = self.list(format!("{tenant}/notes/{below}"))?;
+        let names = found.iter().filter_map(|meta| {
+            let name = meta.location.filename()?;
+            Some(format!("{below}/{name}"))
+        });
+        Ok(names.collect())
+    }
+
+    /// The content of a note.
+    pub fn note(&self, keys: &TenantKeys, name: &str) -> Result<Vec<u8>> {
+        let path = note_path(keys.tenant(), name);
+        again(|| {
+            let bytes = self.get(&path)?;
+            let id = bytes
+                .get(HEADER - 16..HEADER)
+                .and_then(|id| id.first_chunk());
+            let id = id.ok_or_else(|| {
+                StorageError::damaged(format!("the note {name}"), "it is too short")
+            })?;
+            open_whole(Kind::Note, &ObjectId(*id), bytes, keys).map(|(body, _)| body)
+        })
+    }
+
+    fn sealed_note(keys: &TenantKeys, entropy: &dyn Entropy, body: &[u8]) -> Result<Vec<u8>> {
+        let mut object = ObjectWriter::new(Kind::Note, entropy.object_id(), keys)?;
+        object.frame(body);
+        Ok(object.finish(&[]))
+    }
+
+    /// Leaves a note under a new name.
+    pub fn put_note(
+        &self,
+        keys: &TenantKeys,
+        entropy: &dyn Entropy,
+        name: &str,
+        body: &[u8],
+    ) -> Result<()> {
+        let sealed = Self::sealed_note(keys, entropy, body)?;
+        self.put(&note_path(keys.tenant(), name), sealed)
+    }
+
+    /// Leaves a note in the place of the one that has the name.
+    pub fn replace_note(
+        &self,
+        keys: &TenantKeys,
+        entropy: &dyn Entropy,
+        name: &str,
+        body: &[u8],
+    ) -> Result<()> {
+        let path = note_path(keys.tenant(), name);
+        let sealed = Self::sealed_note(keys, entropy, body)?;
+        self.wait(self.objects.put(&path, sealed.into()))
+            .map(drop)
+            .map_err(|error| failed("write", &path, error))
+    }
+
+    pub fn delete_note(&self, tenant: &Tenant, name: &str) -> Result<()> {
+        self.delete(&note_path(tenant, name))
+    }
+}
+
 /// What became of an attempt to create.
 #[derive(Debug, PartialEq, Eq)]
 enum Created {
@@ -297,6 +454,10 @@ fn pack_path(tenant: &Tenant, id: &ObjectId) -> Path {
 
 fn index_path(tenant: &Tenant, id: &ObjectId) -> Path {
     Path::from(format!("{tenant}/indexes/{id}"))
+}
+
+fn note_path(tenant: &Tenant, name: &str) -> Path {
+    Path::from(format!("{tenant}/notes/{name}"))
 }
 
 fn manifest_path(version: &Version) -> Path {
@@ -338,7 +499,7 @@ fn open_frames(
 
 /// What is read may be wrong once, on its way, and right the next time.
 fn again<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
-    const TIMES: usize = 3;
+    const TIMES: usize = 4;
     let mut outcome = attempt();
     for _ in 1..TIMES {
         match &outcome {

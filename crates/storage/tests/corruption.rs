@@ -82,11 +82,11 @@ fn world() -> World {
         write(&disk, number * 3, 1);
     }
     disk.zero(300 * 4096, 20 * 4096).unwrap();
-    disk.upload(disk.cut(), None).unwrap();
+    disk.upload(disk.cut().unwrap(), None).unwrap();
     for number in 0..100 {
         write(&disk, number * 3, 2);
     }
-    disk.upload(disk.cut(), None).unwrap();
+    disk.upload(disk.cut().unwrap(), None).unwrap();
     disk.checkpoint().unwrap();
     let unsent = 1300..1400;
     for number in unsent.clone() {
@@ -97,9 +97,7 @@ fn world() -> World {
     // The mark of the flush before tells that this one was durable.
     disk.write(1450 * 4096, &[5; 4096]).unwrap();
     disk.flush().unwrap();
-    for number in 300..340 {
-        expected[number] = vec![0; 4096];
-    }
+    expected[300..340].fill(vec![0; 4096]);
     expected[1450] = vec![5; 4096];
     World {
         host,
@@ -211,7 +209,7 @@ fn a_flip_in_the_store_costs_no_more_than_what_it_is_in() {
         .host
         .open(1, Some(base(&world.raw, &world.origin)))
         .unwrap();
-    disk.upload(disk.cut(), None).unwrap();
+    disk.upload(disk.cut().unwrap(), None).unwrap();
     drop(disk);
     let files: Vec<PathBuf> = world.host.files_of_store();
     let packs: Vec<PathBuf> = files

@@ -91,7 +91,7 @@ fn what_was_sent_is_there_on_another_host() {
     }
     disk.flush().unwrap();
     assert!(disk.figures().age_ms < 60_000 && disk.figures().unsent > 0);
-    disk.upload(disk.cut(), None).unwrap();
+    disk.upload(disk.cut().unwrap(), None).unwrap();
     disk.zero(0, 70 * BLOCK).unwrap();
     write(&disk, 7, 2);
     let point = Point {
@@ -100,7 +100,7 @@ fn what_was_sent_is_there_on_another_host() {
         kind: PointKind::Manual,
         taken_ms: 1,
     };
-    let until = disk.cut();
+    let until = disk.cut().unwrap();
     write(&disk, 14, 3);
     let named = disk.upload(until, Some(&point)).unwrap();
     assert_eq!(named.point, Some(point));
@@ -116,10 +116,10 @@ fn what_was_sent_is_there_on_another_host() {
     }
     // What was fetched is kept, and is not sent again.
     let before = moved.manifest().version.number;
-    moved.upload(moved.cut(), None).unwrap();
+    moved.upload(moved.cut().unwrap(), None).unwrap();
     assert_eq!(moved.manifest().version.number, before);
     // The older placement is kept out.
-    let refused = disk.upload(disk.cut(), None).unwrap_err();
+    let refused = disk.upload(disk.cut().unwrap(), None).unwrap_err();
     assert!(
         matches!(refused, StorageError::Fenced { newer: 2, .. }),
         "{refused}"
@@ -139,7 +139,7 @@ fn room_in_the_log_is_used_again() {
             write(&disk, number, round);
         }
         disk.flush().unwrap();
-        disk.upload(disk.cut(), None).unwrap();
+        disk.upload(disk.cut().unwrap(), None).unwrap();
         disk.checkpoint().unwrap();
     }
     // 40 times 4 MB went through it.
@@ -156,7 +156,7 @@ fn many_versions_are_as_quick_to_open_as_one() {
     let disk = host.create(100_000, None);
     for round in 0..200u32 {
         write(&disk, round * 500, round);
-        disk.upload(disk.cut(), None).unwrap();
+        disk.upload(disk.cut().unwrap(), None).unwrap();
     }
     let manifest = disk.manifest();
     assert!(manifest.index.is_some() && manifest.segments.len() <= 65);

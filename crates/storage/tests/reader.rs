@@ -51,7 +51,7 @@ fn an_independent_reader_extracts_a_disk_and_finds_damage() {
                 .unwrap();
         }
         disk.zero(u64::from(round) * 50 * 4096, 3 * 4096).unwrap();
-        disk.upload(disk.cut(), None).unwrap();
+        disk.upload(disk.cut().unwrap(), None).unwrap();
     }
     let output = host.path("image");
     let extract = || {

@@ -43,30 +43,35 @@ impl App {
         }
     }
 
-    /// Asks every workspace that is to run to stop, and waits for them, no longer than `within`.
+    /// Asks every workspace that is to run to stop, and waits for them, no longer than `within`. One that
+    /// cannot be asked, or is late, is left to whatever ends the server.
     pub async fn stop_all(&self, within: Duration) -> Outcome<()> {
+        let end = Instant::now() + within;
         let mut asked = Vec::new();
         for id in self.store.workspace_ids().await? {
             match self.store.workspace(&id).await? {
                 Some(row) if row.state.desired() == Desired::Running => {
-                    self.stop(&row.owner, &id).await?;
-                    asked.push(id);
+                    match self.stop(&row.owner, &id).await {
+                        Ok(_) => asked.push(id),
+                        Err(fault) => tracing::warn!(workspace = %id, ?fault, "it is not stopped"),
+                    }
                 }
                 _ => {}
             }
         }
         let wait = Wait {
             wait: Some(WaitFor::Stopped),
-            timeout_s: Some(within.as_secs()),
+            timeout_s: Some(MAX_S),
         };
         let all = async {
             for id in &asked {
-                self.wait(id, &wait).await?;
+                if let Err(fault) = self.wait(id, &wait).await {
+                    tracing::warn!(workspace = %id, ?fault, "it is not waited for");
+                }
             }
-            Ok(())
         };
-        // Those that are late are left to whatever ends the server.
-        tokio::time::timeout(within, all).await.unwrap_or(Ok(()))
+        let _late = tokio::time::timeout_at(end, all).await;
+        Ok(())
     }
 }
 

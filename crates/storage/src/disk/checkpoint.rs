@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::GroupUse;
+use super::format::{GROUP_BLOCKS, GroupUse};
 use super::{Disk, Group, State, Writer};
 use crate::block::BlockNumber;
 use crate::error::{During, Result, StorageError};
@@ -47,7 +47,8 @@ pub(super) struct Checkpoint {
 
 /// ```text
 /// 4  bytes of the JSON, then it
-/// 4  number of groups, then for each: generation (8), session (4), live (4); zeros before its first use
+/// 4  number of groups, then for each: generation (8), session (4), live (2), limit (2); no generation before
+///    its first use
 /// 4  number of free groups, then for each: its number (4)
 /// 4  number of packs, then their records
 /// ```
@@ -60,7 +61,8 @@ fn encode(kept: &Kept, groups: &[Group], free: &[u32], packs: &[u8], count: u32)
         let (generation, session) = group.by.map_or((0, 0), |by| (by.generation, by.session));
         out.extend_from_slice(&generation.to_le_bytes());
         out.extend_from_slice(&session.to_le_bytes());
-        out.extend_from_slice(&group.live.to_le_bytes());
+        out.extend_from_slice(&(group.live as u16).to_le_bytes());
+        out.extend_from_slice(&(group.limit as u16).to_le_bytes());
     }
     out.extend_from_slice(&(free.len() as u32).to_le_bytes());
     for group in free {
@@ -100,7 +102,11 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Kept, Vec<Group>, Vec<u32>, Pa
         let generation = u64::from(word(0)) | (u64::from(word(1)) << 32);
         let by =
             (generation != 0).then(|| GroupUse::new(&kept.log, number as u32, generation, word(2)));
-        groups.push(Group { by, live: word(3) });
+        groups.push(Group {
+            by,
+            live: word(3) & 0xffff,
+            limit: (word(3) >> 16).min(GROUP_BLOCKS),
+        });
     }
     let count = take_count(bytes)?;
     let free: Vec<u32> = take(bytes, count.checked_mul(4)?)?
@@ -207,7 +213,7 @@ impl Disk {
         }
         let (kept, groups, free, local, index, packs, count) = {
             let mut writer = self.writer();
-            let generation = self.close_group(&mut writer);
+            let generation = self.close_group(&mut writer)?;
             // An empty group stays open, and comes after the checkpoint like every later one.
             let open = writer.open.map(|open| open.group);
             let state = self.state();
@@ -230,7 +236,7 @@ impl Disk {
             let (local, index) = (state.local.snapshot(), state.index.map.snapshot());
             let mut groups = state.groups.clone();
             if let Some(open) = open {
-                groups[open as usize] = Group::default();
+                groups[open as usize] = Group::new(None);
             }
             if planted::is(Bug::ReuseBeforeCheckpoint) {
                 writer.free = free

@@ -1,9 +1,9 @@
 //! Giving room back to the host: what is left in sparse groups moves to the end of the log, what the store
 //! has too is given up, and groups that are free become holes.
 
-use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, NONE, What, entry_of};
+use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, NONE, What, entry_of};
 use super::group::GroupView;
-use super::{Disk, Slot};
+use super::{Disk, Used};
 use crate::block::BlockNumber;
 use crate::error::{During, Result};
 
@@ -16,8 +16,8 @@ impl Disk {
     pub fn compact(&self, most: usize) -> Result<usize> {
         self.check_fence()?;
         let sparse = self.sent_groups(|live| live < SPARSE, u64::MAX, most);
-        for (by, group) in &sparse {
-            let view = self.view(*by, *group)?;
+        for used in &sparse {
+            let view = self.view(*used)?;
             let mut writer = self.writer();
             for at in FIRST..GROUP_BLOCKS {
                 let Some(block) = self.held(&view, at)? else {
@@ -27,7 +27,7 @@ impl Disk {
                     Some(content) => {
                         self.append(&mut writer, &|_| What::Copy(block), &content[..])?;
                     }
-                    None => self.give_up(block, Slot { group: *group, at }, by)?,
+                    None => self.give_up(block, view.slot(at), &used.by)?,
                 }
             }
         }
@@ -40,8 +40,8 @@ impl Disk {
         self.check_fence()?;
         let before = self.background().checkpoint;
         let old = self.sent_groups(|_| true, before, most);
-        for (by, group) in &old {
-            let view = self.view(*by, *group)?;
+        for used in &old {
+            let view = self.view(*used)?;
             let _writer = self.writer();
             for at in FIRST..GROUP_BLOCKS {
                 if let Some(block) = self.held(&view, at)? {
@@ -74,22 +74,17 @@ impl Disk {
 
     /// Groups that the store has, of lower generations than `before`, that something points into; oldest
     /// first.
-    fn sent_groups(
-        &self,
-        wanted: impl Fn(u32) -> bool,
-        before: u64,
-        most: usize,
-    ) -> Vec<(GroupUse, u32)> {
+    fn sent_groups(&self, wanted: impl Fn(u32) -> bool, before: u64, most: usize) -> Vec<Used> {
         let open = self.writer().open.map(|open| open.group);
         let state = self.state();
         let before = before.min(state.committed);
         let groups = state.groups.iter().zip(0..);
-        let mut found: Vec<(GroupUse, u32)> = groups
+        let mut found: Vec<Used> = groups
             .filter(|(group, number)| group.live > 0 && wanted(group.live) && open != Some(*number))
-            .filter_map(|(group, number)| Some((group.by?, number)))
-            .filter(|(by, _)| by.generation < before)
+            .filter_map(|(group, number)| Used::of(group, number))
+            .filter(|used| used.by.generation < before)
             .collect();
-        found.sort_unstable_by_key(|(by, _)| by.generation);
+        found.sort_unstable_by_key(|used| used.by.generation);
         found.truncate(most);
         found
     }
@@ -100,12 +95,9 @@ impl Disk {
             Some(What::Written(block) | What::Copy(block)) => block,
             Some(What::Record { .. }) | None => return Ok(None),
         };
-        let slot = Slot {
-            group: view.group,
-            at,
-        };
         let state = self.state();
-        let is_here = block < state.local.blocks() && state.local(block)? == slot.word();
+        let here = view.slot(at).word();
+        let is_here = block < state.local.blocks() && state.local(block)? == here;
         Ok(is_here.then_some(block))
     }
 }

@@ -1,10 +1,10 @@
 //! What a group of the log says happened, in order.
 
 use super::format::{
-    ENTRY, Entry, FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, LOST, NONE, Position, Range, Record,
-    Told, What, ZERO, entry_at, entry_of,
+    ENTRY, Entry, FIRST, GROUP_BYTES, GroupUse, LOST, NONE, Position, Range, Record, Told, What,
+    ZERO, entry_at, entry_of,
 };
-use super::{Disk, Slot, State};
+use super::{Disk, Slot, State, Used};
 use crate::block::{BLOCK, BlockNumber};
 use crate::error::{During, Result, StorageError};
 
@@ -33,11 +33,13 @@ pub(super) enum Look {
 pub(super) struct GroupView {
     pub group: u32,
     pub by: GroupUse,
+    /// Places from here on are void.
+    pub limit: u32,
     pub head: Box<[u8; BLOCK]>,
 }
 
 impl GroupView {
-    fn slot(&self, at: u32) -> Slot {
+    pub fn slot(&self, at: u32) -> Slot {
         Slot {
             group: self.group,
             at,
@@ -51,9 +53,13 @@ fn log() -> String {
 
 impl Disk {
     /// Reads a group's head.
-    pub(super) fn view(&self, by: GroupUse, group: u32) -> Result<GroupView> {
-        let head = self.read_head_block(group)?;
-        Ok(GroupView { group, by, head })
+    pub(super) fn view(&self, used: Used) -> Result<GroupView> {
+        Ok(GroupView {
+            group: used.group,
+            by: used.by,
+            limit: used.limit,
+            head: self.read_head_block(used.group)?,
+        })
     }
 
     /// The head of a group as it is.
@@ -77,7 +83,7 @@ impl Disk {
         let mut items = Vec::new();
         // A record comes twice: the second is for when the first is damaged.
         let mut broken_record = None;
-        for at in FIRST..GROUP_BLOCKS {
+        for at in FIRST..view.limit {
             let here = Position {
                 generation: view.by.generation,
                 next: at,

@@ -92,15 +92,16 @@ impl Keeper {
         let chore = chore(&disk.figures(), &self.policy);
         match chore {
             Some(Chore::Send) => {
-                disk.upload(disk.cut(), None)?;
+                disk.upload(disk.cut()?, None)?;
             }
             Some(Chore::Checkpoint) => disk.checkpoint()?,
             Some(Chore::Compact) => {
                 disk.compact(COMPACT)?;
             }
             Some(Chore::Evict(groups)) => {
+                let given_up = disk.evict(groups)?;
                 // What can be given up is what the last checkpoint knows to be sent.
-                if disk.evict(groups)? == 0 {
+                if given_up == 0 {
                     disk.checkpoint()?;
                 }
             }

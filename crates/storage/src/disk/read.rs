@@ -52,6 +52,25 @@ enum Piece {
 impl Disk {
     /// Reads bytes.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.with_index(|| self.read_bytes(offset, buffer))
+    }
+
+    /// Does something that looks into the store. Packs that this host's index names may be gone since it was
+    /// written, because a version that it does not know of does without them: then that one is taken over.
+    pub(super) fn with_index(&self, mut act: impl FnMut() -> Result<()>) -> Result<()> {
+        match act() {
+            Err(StorageError::Missing(_)) => {
+                {
+                    let _background = self.background();
+                    self.catch_up()?;
+                }
+                act()
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn read_bytes(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.range(offset, buffer.len())?;
         if buffer.is_empty() {
             return Ok(());
@@ -265,7 +284,12 @@ impl Disk {
             .max(self.read_ahead(&pack, first))
             .min(pack.frames.len());
         let world = &self.world;
-        let raw = world.store.frames(&world.keys, &pack, first..end)?;
+        let fetch = |end| world.store.frames(&world.keys, &pack, first..end);
+        let raw = match fetch(end) {
+            // What is damaged may be what nobody has asked for.
+            Err(StorageError::Damaged { .. }) if end > needed => fetch(needed)?,
+            other => other?,
+        };
         let from = first as u32 * per_frame;
         let at = (slot - from) as usize * BLOCK;
         buffer.copy_from_slice(&raw[at..at + buffer.len()]);
@@ -381,8 +405,8 @@ impl Disk {
             generation: u64::MAX,
             next: 0,
         };
-        for (by, group) in state.uncommitted() {
-            let view = self.view(by, group)?;
+        for used in state.uncommitted() {
+            let view = self.view(used)?;
             for (at, item) in self.items(&view, everything, Look::Content)? {
                 if !matches!(item, Item::Size(_)) {
                     state.apply(&view, at, item, |block| blocks.contains(&block))?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::checkpoint::{self, Checkpoint};
 use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, Head, LOST, Position, read_head};
 use super::group::{GroupView, Look};
-use super::{Background, Below, Disk, Group, LastFetch, Session, State, World, Writer};
+use super::{Background, Below, Disk, Group, LastFetch, Session, State, Used, World, Writer};
 use crate::block::BLOCK;
 use crate::error::{During, Result, StorageError};
 use crate::files::FileHandle;
@@ -171,7 +171,7 @@ impl OpenDisk {
         let state = State {
             local,
             index,
-            groups: vec![Group::default(); end as usize],
+            groups: vec![Group::new(None); end as usize],
             lost: newest.lost.iter().map(|block| (*block, u64::MAX)).collect(),
             manifest: newest,
             committed: position.generation,
@@ -180,7 +180,13 @@ impl OpenDisk {
         let disk = self.assemble(file, position.log, state, writer);
         {
             let mut writer = disk.writer();
-            let views = tail.into_iter().map(|(by, group)| disk.view(by, group));
+            let views = tail.into_iter().map(|(by, group)| {
+                disk.view(Used {
+                    group,
+                    by,
+                    limit: GROUP_BLOCKS,
+                })
+            });
             let views: Vec<GroupView> = views.collect::<Result<_>>()?;
             disk.adopt(&mut writer, &views)?;
         }
@@ -232,6 +238,7 @@ impl Writer {
             marked: Position::default(),
             suspect: false,
             broken: false,
+            void_cuts: None,
             flushed: BTreeMap::new(),
         }
     }
@@ -266,10 +273,7 @@ impl Disk {
         }
         let mut state = self.state_mut();
         for part in tail {
-            state.groups[part.group as usize] = Group {
-                by: Some(part.by),
-                live: 0,
-            };
+            state.groups[part.group as usize] = Group::new(Some(part.by));
         }
         for part in tail {
             for (at, item) in self.items(part, writer.durable, Look::Entries)? {
@@ -314,7 +318,12 @@ impl Disk {
                 let head = self.read_head_block(group)?;
                 match read_head(&self.log_id, group, &head) {
                     Head::Used { by, .. } if by.generation == expected && by.session >= session => {
-                        next = Some(GroupView { group, by, head });
+                        next = Some(GroupView {
+                            group,
+                            by,
+                            limit: GROUP_BLOCKS,
+                            head,
+                        });
                         break;
                     }
                     Head::Used { .. } | Head::Empty => {}
@@ -336,7 +345,7 @@ impl Disk {
                 writer.end += 1;
                 self.state_mut()
                     .groups
-                    .resize(writer.end as usize, Group::default());
+                    .resize(writer.end as usize, Group::new(None));
             }
             session = found.by.session;
             expected += 1;

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::format::{GroupUse, Position, Range, Told, entry_of};
 use super::group::{Item, Look};
-use super::{Background, Disk, LOST, NONE, Pending, Slot};
+use super::{Background, Disk, LOST, NONE, Pending, Slot, Used};
 use crate::block::{BLOCK, BlockNumber, is_zero};
 use crate::error::{During, Result, StorageError};
 use crate::index::{self, Place};
 use crate::manifest::{LogPosition, Manifest, Point};
+use crate::map::PAGE_WORDS;
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
 use crate::planted::{self, Bug};
 
@@ -100,10 +101,11 @@ impl Disk {
                 let mut manifest = self.manifest();
                 manifest.claim = true;
                 manifest.point = None;
-                self.prepare(background, manifest, Vec::new(), None)?;
+                let now = self.world.clock.now_ms();
+                self.prepare(background, manifest, Vec::new(), None, now)?;
             }
             match self.commit(background) {
-                Ok(()) => background.claimed = true,
+                Ok(()) => background.claimed = self.manifest().epoch == self.epoch,
                 // Somebody older was faster: look again.
                 Err(StorageError::Fenced { newer, .. }) if newer <= self.epoch => {}
                 Err(error) => return Err(self.noted(error)),
@@ -113,7 +115,7 @@ impl Disk {
     }
 
     /// Takes over versions that this log led to and this process does not know of.
-    fn catch_up(&self) -> Result<()> {
+    pub(super) fn catch_up(&self) -> Result<()> {
         let known = self.manifest();
         let world = &self.world;
         let name = &known.version.disk;
@@ -179,10 +181,15 @@ impl Disk {
     /// Sends everything that was written before generation `until` (see [`Disk::cut`]) and makes it the
     /// newest version, under a name if `point` is given. In the store, durably, when it returns.
     ///
-    /// After an error that is transient it can be called again with the same arguments.
+    /// After an error that is transient it can be called again with the same arguments; after
+    /// [`StorageError::CutAgain`] with another cut.
     pub fn upload(&self, until: u64, point: Option<&Point>) -> Result<Manifest> {
         // The store never has what a power cut here could take: there is one history.
         self.flush()?;
+        let is_void = |void: &std::ops::RangeInclusive<u64>| void.contains(&until);
+        if self.writer().void_cuts.as_ref().is_some_and(is_void) {
+            return Err(StorageError::CutAgain);
+        }
         let mut background = self.background();
         self.claim_with(&mut background)?;
         self.commit(&mut background)
@@ -195,13 +202,13 @@ impl Disk {
         };
         loop {
             let mut groups = self.state().uncommitted();
-            groups.retain(|(by, _)| by.generation < until);
+            groups.retain(|used| used.by.generation < until);
             let is_last = groups.len() <= BATCH;
             groups.truncate(BATCH);
-            let Some((last, _)) = groups.last() else {
+            let Some(last) = groups.last() else {
                 break;
             };
-            let end = last.generation + 1;
+            let end = last.by.generation + 1;
             let point = point.filter(|_| is_last);
             self.send(&mut background, &groups, end, point)?;
             if is_last {
@@ -213,7 +220,8 @@ impl Disk {
             let mut manifest = self.manifest();
             manifest.claim = false;
             manifest.point = point.cloned();
-            self.prepare(&mut background, manifest, Vec::new(), None)?;
+            let now = self.world.clock.now_ms();
+            self.prepare(&mut background, manifest, Vec::new(), None, now)?;
             self.commit(&mut background)
                 .map_err(|error| self.noted(error))?;
         }
@@ -224,9 +232,91 @@ impl Disk {
         Ok(newest)
     }
 
+    /// Rewrites packs of which this disk needs less than half, and writes an index that has no pack that
+    /// nobody needs. Says how many blocks moved. The old packs go when no other version refers to them.
+    pub fn compact_store(&self) -> Result<usize> {
+        self.flush()?;
+        let mut background = self.background();
+        self.claim_with(&mut background)?;
+        self.commit(&mut background)
+            .map_err(|error| self.noted(error))?;
+        let started_ms = self.world.clock.now_ms();
+        let sparse = self.sparse_packs()?;
+        let mut moved = 0;
+        let mut packs: Vec<PackContents> = Vec::new();
+        for some in sparse.chunks(PACK_BLOCKS) {
+            let made = self.move_blocks(some)?;
+            moved += some.len();
+            packs.push(made);
+        }
+        if !packs.is_empty() {
+            let mut manifest = self.manifest();
+            manifest.claim = false;
+            manifest.point = None;
+            manifest
+                .segments
+                .extend(packs.iter().map(|pack| pack.pack.id));
+            self.prepare(&mut background, manifest, packs, None, started_ms)?;
+            self.commit(&mut background)
+                .map_err(|error| self.noted(error))?;
+        }
+        self.state_mut().index.forget_unused()?;
+        self.write_index(&mut background)?;
+        Ok(moved)
+    }
+
+    /// Blocks in packs of which this disk needs less than half, in order: block, pack and slot.
+    fn sparse_packs(&self) -> Result<Vec<(BlockNumber, u32, u32)>> {
+        let state = self.state();
+        let mut used: HashMap<u32, u32> = HashMap::new();
+        let mut blocks = Vec::new();
+        for (page, words) in state.index.map.used_pages() {
+            for (word, at) in words?.iter().zip(0..) {
+                if let Place::Stored { pack, slot } = Place::of(*word) {
+                    *used.entry(pack).or_default() += 1;
+                    blocks.push(((page * PAGE_WORDS) as u32 + at, pack, slot));
+                }
+            }
+        }
+        let is_sparse = |number: u32| -> bool {
+            let slots = state.index.packs.get(number).map_or(0, |pack| pack.slots);
+            used[&number] * 2 < u32::from(slots)
+        };
+        blocks.retain(|(_, pack, _)| is_sparse(*pack));
+        Ok(blocks)
+    }
+
+    /// Stores a pack with the content of these blocks.
+    fn move_blocks(&self, blocks: &[(BlockNumber, u32, u32)]) -> Result<PackContents> {
+        let world = &self.world;
+        let id = world.entropy.object_id();
+        let mut made = PackWriter::new(id, &world.keys, &self.identities, DISK_FRAME)?;
+        let mut frame: Option<(u32, usize, Vec<u8>)> = None;
+        for (block, number, slot) in blocks {
+            let pack = self.state().index.pack(*number)?.clone();
+            let wanted = (*slot / u32::from(pack.frame_blocks)) as usize;
+            if frame
+                .as_ref()
+                .is_none_or(|(of, is, _)| (of, *is) != (number, wanted))
+            {
+                let raw = world.store.frames(&world.keys, &pack, wanted..wanted + 1)?;
+                frame = Some((*number, wanted, raw));
+            }
+            if let Some((.., raw)) = &frame {
+                let at = (*slot % u32::from(pack.frame_blocks)) as usize * BLOCK;
+                made.block(*block, &raw[at..at + BLOCK]);
+            }
+        }
+        let made = made.finish();
+        let contents = made.contents.clone();
+        world.store.put_pack(world.keys.tenant(), made)?;
+        Ok(contents)
+    }
+
     /// Writes an index of the newest version, and a version that needs no segments beside it.
     fn write_index(&self, background: &mut Background) -> Result<()> {
         let world = &self.world;
+        let started_ms = world.clock.now_ms();
         let id = world.entropy.object_id();
         let sealed = {
             let state = self.state();
@@ -243,29 +333,55 @@ impl Disk {
         manifest.point = None;
         manifest.index = Some(id);
         manifest.segments.clear();
-        self.prepare(background, manifest, Vec::new(), None)?;
+        self.prepare(background, manifest, Vec::new(), None, started_ms)?;
         self.commit(background).map_err(|error| self.noted(error))
     }
 
+    /// Gives up a version that was kept under a name. The newest one loses its name alone.
+    pub fn forget(&self, number: u64) -> Result<()> {
+        let mut background = self.background();
+        self.claim_with(&mut background)?;
+        self.commit(&mut background)
+            .map_err(|error| self.noted(error))?;
+        let mut manifest = self.manifest();
+        if number > manifest.version.number {
+            return Ok(());
+        }
+        let mut version = manifest.version.clone();
+        version.number = number;
+        if manifest.version.number == number {
+            manifest.point = None;
+            manifest.claim = false;
+            let now = self.world.clock.now_ms();
+            self.prepare(&mut background, manifest, Vec::new(), None, now)?;
+            self.commit(&mut background)
+                .map_err(|error| self.noted(error))?;
+            if self.manifest().version.number == number {
+                return Ok(());
+            }
+        }
+        self.world.store.delete_version(&version)
+    }
+
     /// What the groups come to.
-    fn batch(&self, groups: &[(GroupUse, u32)]) -> Result<Batch> {
+    fn batch(&self, groups: &[Used]) -> Result<Batch> {
         let mut batch = Batch::default();
         let everything = Position {
             generation: u64::MAX,
             next: 0,
         };
-        for (by, group) in groups {
-            let view = self.view(*by, *group)?;
+        for used in groups {
+            let view = self.view(*used)?;
             for (at, item) in self.items(&view, everything, Look::Entries)? {
                 match item {
                     Item::Written(block) => {
-                        batch.blocks.insert(block, Slot { group: *group, at });
+                        batch.blocks.insert(block, view.slot(at));
                     }
                     Item::Zero(ranges) => ranges.into_iter().for_each(|range| batch.zero(range)),
                     Item::Copy(_) | Item::Broken(_) | Item::Size(_) => {}
                 }
             }
-            batch.heads.insert(*group, (*by, view.head));
+            batch.heads.insert(used.group, (used.by, view.head));
         }
         Ok(batch)
     }
@@ -274,10 +390,11 @@ impl Disk {
     fn send(
         &self,
         background: &mut Background,
-        groups: &[(GroupUse, u32)],
+        groups: &[Used],
         end: u64,
         point: Option<&Point>,
     ) -> Result<()> {
+        let started_ms = self.world.clock.now_ms();
         let batch = self.batch(groups)?;
         let below = self.base.as_ref().map_or(0, |base| base.blocks());
         let changes = batch.changes(|block| {
@@ -321,7 +438,7 @@ impl Disk {
             log: self.log_id,
             generation: end,
         });
-        self.prepare(background, manifest, packs, Some(end))?;
+        self.prepare(background, manifest, packs, Some(end), started_ms)?;
         if planted::is(Bug::CommitBeforeStore) {
             self.state_mut().committed = end;
         }
@@ -435,6 +552,7 @@ impl Disk {
         mut manifest: Manifest,
         packs: Vec<PackContents>,
         end: Option<u64>,
+        started_ms: u64,
     ) -> Result<()> {
         let world = &self.world;
         manifest.version.number += 1;
@@ -446,6 +564,7 @@ impl Disk {
             sealed,
             packs,
             end,
+            since_ms: started_ms,
         });
         Ok(())
     }
@@ -456,9 +575,21 @@ impl Disk {
             return Ok(());
         };
         let world = &self.world;
-        let committed = world
-            .store
-            .commit(&world.keys, &pending.manifest, &pending.sealed);
+        let (store, keys) = (&world.store, &world.keys);
+        let is_old = world.clock.now_ms().saturating_sub(pending.since_ms) > world.hold_ms;
+        let committed = if is_old {
+            // Its packs may be gone: it is not to be made now, but it may have been made.
+            match store.manifest(keys, &pending.manifest.version) {
+                Ok((id, _)) if id == pending.sealed.0 => Ok(()),
+                Ok(_) | Err(StorageError::Missing(_)) => {
+                    background.pending = None;
+                    return Ok(());
+                }
+                Err(error) => Err(error),
+            }
+        } else {
+            store.commit(keys, &pending.manifest, &pending.sealed)
+        };
         if let Err(error) = committed {
             if !error.is_transient() {
                 background.pending = None;

@@ -21,6 +21,10 @@ impl Disk {
     /// [`Disk::flush`], the end of this process does not.
     pub fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.check_fence()?;
+        self.with_index(|| self.write_bytes(offset, data))
+    }
+
+    fn write_bytes(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.range(offset, data.len())?;
         if data.is_empty() {
             return Ok(());
@@ -181,17 +185,19 @@ impl Disk {
     /// Writes everything that is not durable a second time: a failed sync says that it may be lost, and a
     /// later one would not say so again.
     fn write_again(&self, writer: &mut Writer) -> Result<()> {
-        writer.open = None;
+        self.close_group(writer)?;
         let (durable, end) = (writer.durable, writer.position());
         let mut groups = self.state().uncommitted();
-        groups.retain(|(by, _)| (durable.generation..end.generation).contains(&by.generation));
+        let lost = durable.generation..end.generation;
+        groups.retain(|used| lost.contains(&used.by.generation));
         let everything = Position {
             generation: u64::MAX,
             next: 0,
         };
-        for (by, group) in groups {
-            let view = self.view(by, group)?;
-            let is_first = by.generation == durable.generation;
+        for used in &groups {
+            let view = self.view(*used)?;
+            let group = used.group;
+            let is_first = used.by.generation == durable.generation;
             for (at, item) in self.items(&view, everything, Look::Entries)? {
                 if is_first && at < durable.next {
                     continue;
@@ -220,6 +226,20 @@ impl Disk {
                 }
             }
         }
+        let after = self.close_group(writer)?;
+        let first = writer
+            .void_cuts
+            .as_ref()
+            .map_or(durable.generation + 1, |void| {
+                (*void.start()).min(durable.generation + 1)
+            });
+        writer.void_cuts = Some(first..=after.saturating_sub(1));
+        let mut state = self.state_mut();
+        for used in groups {
+            let is_first = used.by.generation == durable.generation;
+            let limit = if is_first { durable.next } else { FIRST };
+            state.groups[used.group as usize].limit = limit.min(used.limit);
+        }
         Ok(())
     }
 
@@ -242,18 +262,24 @@ impl Disk {
 
     /// Closes the open group and tells the generation that the next one will have: everything that was
     /// written before is in groups of lower ones.
-    pub fn cut(&self) -> u64 {
+    pub fn cut(&self) -> Result<u64> {
+        if self.writer().suspect {
+            self.flush()?;
+        }
         let mut writer = self.writer();
         self.close_group(&mut writer)
     }
 
-    pub(super) fn close_group(&self, writer: &mut Writer) -> u64 {
+    pub(super) fn close_group(&self, writer: &mut Writer) -> Result<u64> {
+        if let Some(open) = writer.open.filter(|open| open.ghosts > open.next) {
+            let ghosts = entry_at(open.ghosts - open.next) as usize;
+            self.write_entries(writer, open, open.next, &vec![0; ghosts])?;
+        }
         if writer.open.is_some_and(|open| open.next > FIRST) {
             writer.open = None;
         }
-        writer
-            .open
-            .map_or(writer.next_generation, |open| open.by.generation)
+        let empty = writer.open.map(|open| open.by.generation);
+        Ok(empty.unwrap_or(writer.next_generation))
     }
 
     /// Appends a record, twice: it has no other copy.
@@ -288,14 +314,9 @@ impl Disk {
             }
             // The content first: an entry never stands for what is not there.
             self.log.write_at(some, slot(0).offset()).during(log)?;
-            let head = u64::from(open.group) * GROUP_BYTES;
-            self.log
-                .write_at(&entries, head + entry_at(open.next))
-                .during(log)?;
-            writer.open = Some(Open {
-                next: open.next + count as u32,
-                ..open
-            });
+            let end = open.next + count as u32;
+            entries.resize(entry_at(open.ghosts.max(end) - open.next) as usize, 0);
+            self.write_entries(writer, open, end, &entries)?;
             let mut state = self.state_mut();
             for (number, what) in whats.enumerate() {
                 if let What::Written(block) | What::Copy(block) = what {
@@ -306,6 +327,30 @@ impl Disk {
             done += count;
         }
         Ok(())
+    }
+
+    /// Writes entries from the open group's next place on, which is `end` then.
+    fn write_entries(
+        &self,
+        writer: &mut Writer,
+        open: Open,
+        end: u32,
+        entries: &[u8],
+    ) -> Result<()> {
+        let at = u64::from(open.group) * GROUP_BYTES + entry_at(open.next);
+        let written = self.log.write_at(entries, at);
+        writer.open = Some(match &written {
+            Ok(()) => Open {
+                next: end,
+                ghosts: end,
+                ..open
+            },
+            Err(_) => Open {
+                ghosts: open.ghosts.max(end),
+                ..open
+            },
+        });
+        written.during(|| "the log of the disk".to_owned())
     }
 
     /// The open group, with room for a block at least.
@@ -343,16 +388,14 @@ impl Disk {
         let mut state = self.state_mut();
         if writer.free.pop_front().is_none() {
             writer.end += 1;
-            state.groups.resize(writer.end as usize, Group::default());
+            state.groups.resize(writer.end as usize, Group::new(None));
         }
-        state.groups[group as usize] = Group {
-            by: Some(by),
-            live: 0,
-        };
+        state.groups[group as usize] = Group::new(Some(by));
         let open = Open {
             group,
             by,
             next: FIRST,
+            ghosts: FIRST,
         };
         writer.open = Some(open);
         writer.marked = writer.durable;

@@ -65,7 +65,7 @@ pub fn serve(stream: &UnixStream, device: &dyn Device) -> io::Result<()> {
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
         });
-        ended.fold(Ok(()), |outcome, ended| outcome.and(ended))
+        ended.collect::<Vec<_>>().into_iter().collect()
     })
 }
 

@@ -40,6 +40,7 @@ impl Host {
             entropy: Arc::new(SystemEntropy),
             clock: Arc::new(SystemClock),
             threads: 2,
+            hold_ms: storage::disk::HOLD_MS,
         }
     }
 
