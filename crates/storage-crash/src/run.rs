@@ -22,6 +22,7 @@ const HOLD_MS: u64 = 20_000;
 const RULES: Rules = Rules {
     grace_ms: 25_000,
     reprieve_ms: 10_000,
+    claim_ms: 100_000_000,
 };
 /// Attempts of one operation before a run gives it up.
 const ATTEMPTS: usize = 200;

@@ -6,6 +6,8 @@
 //! to old packs says so first, with an [`Intent`], then looks whether the version is still there, and makes
 //! his own within the reprieve: the later run finds either his version or his intent. What is younger than
 //! [`Rules::grace_ms`] is never looked at, as its version may be on its way.
+//!
+//! Needed is what the newest version of a disk refers to, every version that has a name, and every intent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,18 +18,23 @@ use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
 use crate::manifest::{Manifest, Version};
 use crate::store::{Store, Stored};
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// When something may go. Milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub grace_ms: u64,
     pub reprieve_ms: u64,
+    /// So long a claim keeps out a placement that it has replaced.
+    pub claim_ms: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            grace_ms: 24 * 3_600_000,
-            reprieve_ms: 3_600_000,
+            grace_ms: 24 * HOUR_MS,
+            reprieve_ms: HOUR_MS,
+            claim_ms: 30 * 24 * HOUR_MS,
         }
     }
 }
@@ -176,7 +183,9 @@ pub fn collect(
         needed.push((intent.version, Some("somebody forks it".to_owned()), needs));
     }
     for disk in store.list_disks(tenant)? {
-        for number in store.versions(tenant, &disk, 0)? {
+        let numbers = store.versions(tenant, &disk, 0)?;
+        let newest = numbers.last().copied();
+        for number in numbers {
             let version = Version {
                 tenant: tenant.clone(),
                 disk: disk.clone(),
@@ -187,6 +196,19 @@ pub fn collect(
                 Err(StorageError::Missing(_)) => continue,
                 other => other?.1,
             };
+            if Some(number) != newest && manifest.point.is_none() {
+                // A claim that was replaced keeps a placement out, and no content. The others are left from
+                // a deletion that failed.
+                let stays = if manifest.claim {
+                    rules.claim_ms
+                } else {
+                    rules.grace_ms
+                };
+                if !dry && now_ms.saturating_sub(manifest.written_ms) > stays {
+                    store.delete_version(&version)?;
+                }
+                continue;
+            }
             let needs = marker.needs(&manifest)?;
             needed.push((version, manifest.point.map(|point| point.name), needs));
         }

@@ -591,7 +591,7 @@ impl Disk {
             store.commit(keys, &pending.manifest, &pending.sealed)
         };
         if let Err(error) = committed {
-            if !error.is_transient() {
+            if !error.is_transient() || planted::is(Bug::CommitBeforeStore) {
                 background.pending = None;
             }
             return Err(error);

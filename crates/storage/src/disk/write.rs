@@ -202,9 +202,9 @@ impl Disk {
                 if is_first && at < durable.next {
                     continue;
                 }
-                let what = match item {
-                    Item::Written(block) => What::Written(block),
-                    Item::Copy(block) => What::Copy(block),
+                let (block, what) = match item {
+                    Item::Written(block) => (block, What::Written(block)),
+                    Item::Copy(block) => (block, What::Copy(block)),
                     Item::Zero(ranges) => {
                         self.zero_again(writer, &ranges)?;
                         continue;
@@ -215,9 +215,6 @@ impl Disk {
                         continue;
                     }
                     Item::Broken(_) => continue,
-                };
-                let (What::Written(block) | What::Copy(block)) = what else {
-                    continue;
                 };
                 if self.state().local(block)? == (Slot { group, at }).word()
                     && let Some(content) = self.content(&view, at)?
@@ -282,8 +279,11 @@ impl Disk {
         Ok(empty.unwrap_or(writer.next_generation))
     }
 
-    /// Appends a record, twice: it has no other copy.
+    /// Appends a record, twice in one group: it has no other copy.
     fn append_record(&self, writer: &mut Writer, record: &Record) -> Result<()> {
+        if writer.open.is_some_and(|open| open.next + 2 > GROUP_BLOCKS) {
+            self.close_group(writer)?;
+        }
         let what = |number| What::Record {
             second: number == 1,
         };
