@@ -400,9 +400,7 @@ impl State {
         }
         self.local.set(block, word)
     }
-}
 
-impl State {
     /// Groups that are not in the store, oldest first.
     fn uncommitted(&self) -> Vec<Used> {
         let groups = self.groups.iter().zip(0..);

@@ -1,6 +1,6 @@
 //! The checkpoint: both maps and all that is known of the log, in one file that is replaced whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,10 +203,6 @@ impl Disk {
     /// needed any more can be used again.
     pub fn checkpoint(&self) -> Result<()> {
         let mut background = self.background();
-        self.checkpoint_with(&mut background)
-    }
-
-    pub(super) fn checkpoint_with(&self, background: &mut super::Background) -> Result<()> {
         let one = self.flushing();
         if self.writer().suspect {
             self.sync_log(&one)?;
@@ -269,9 +265,11 @@ impl Disk {
         writer.broken = false;
         writer.checkpoint = kept.next_generation;
         // Those that were taken since are still in front, in the old order.
-        let known: std::collections::BTreeSet<u32> = writer.free.iter().copied().collect();
-        let old: std::collections::BTreeSet<u32> = free[..].iter().copied().collect();
-        debug_assert!(known.is_subset(&old), "a free group was forgotten");
+        let known: BTreeSet<u32> = writer.free.iter().copied().collect();
+        debug_assert!(
+            known.iter().all(|group| free.contains(group)),
+            "a free group was forgotten"
+        );
         let state = self.state();
         for group in free {
             let unused = state.groups[group as usize]
@@ -291,7 +289,7 @@ impl Disk {
             .into_iter()
             .chain(writer.free.iter().copied())
             .collect();
-        let known: std::collections::BTreeSet<u32> = free.iter().copied().collect();
+        let known: BTreeSet<u32> = free.iter().copied().collect();
         let groups = state.groups.iter().enumerate();
         free.extend(groups.filter_map(|(number, group)| {
             let number = number as u32;

@@ -2,7 +2,7 @@
 //! has too is given up, and groups that are free become holes.
 
 use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, NONE, What, entry_of};
-use super::group::GroupView;
+use super::group::{GroupView, log};
 use super::{Disk, Used};
 use crate::block::BlockNumber;
 use crate::error::{During, Result};
@@ -66,7 +66,7 @@ impl Disk {
         for group in &spare {
             self.log
                 .punch(u64::from(*group) * GROUP_BYTES, GROUP_BYTES)
-                .during(|| "the log of the disk".to_owned())?;
+                .during(log)?;
             writer.holes.insert(*group);
         }
         Ok(spare.len())

@@ -53,6 +53,12 @@ pub struct Position {
 }
 
 impl Position {
+    /// After everything.
+    pub const END: Self = Self {
+        generation: u64::MAX,
+        next: 0,
+    };
+
     fn code(self) -> u64 {
         (self.generation << 9) + u64::from(self.next)
     }

@@ -47,7 +47,8 @@ impl GroupView {
     }
 }
 
-fn log() -> String {
+/// What an error of the log's file is about.
+pub(super) fn log() -> String {
     "the log of the disk".to_owned()
 }
 

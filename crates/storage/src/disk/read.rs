@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::format::{
     ENTRY, GROUP_BLOCKS, GROUP_BYTES, GroupUse, LOST, NONE, Position, Told, What, ZERO, entry_at,
 };
-use super::group::{Item, Look};
+use super::group::{Item, Look, log};
 use super::{Disk, Slot, State, Writer};
 use crate::block::{BLOCK, BlockNumber};
 use crate::error::{During, Result, StorageError};
@@ -86,19 +86,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Reads whole blocks.
+    /// Reads whole blocks, and keeps what had to be fetched.
     fn read_blocks(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
-        let end = first + (buffer.len() / BLOCK) as u32;
-        self.sound_pages(first, end - first)?;
-        let mut block = first;
-        while block < end {
-            let fetched = self.read_some(block, &mut buffer[(block - first) as usize * BLOCK..])?;
-            if let Some(fetched) = &fetched.kept {
-                self.keep(block, fetched)?;
-            }
-            block += fetched.blocks;
-        }
-        Ok(())
+        self.sound_pages(first, (buffer.len() / BLOCK) as u32)?;
+        self.read_each(first, buffer, |block, fetched| self.keep(block, fetched))
     }
 
     /// Reads whole blocks for a writer, who holds its lock: what is fetched is not kept, as it is about to be
@@ -109,11 +100,23 @@ impl Disk {
         first: BlockNumber,
         buffer: &mut [u8],
     ) -> Result<()> {
+        self.read_each(first, buffer, |_, _| Ok(()))
+    }
+
+    fn read_each(
+        &self,
+        first: BlockNumber,
+        buffer: &mut [u8],
+        keep: impl Fn(BlockNumber, &Fetched) -> Result<()>,
+    ) -> Result<()> {
         let end = first + (buffer.len() / BLOCK) as u32;
         let mut block = first;
         while block < end {
-            let rest = &mut buffer[(block - first) as usize * BLOCK..];
-            block += self.read_some(block, rest)?.blocks;
+            let read = self.read_some(block, &mut buffer[(block - first) as usize * BLOCK..])?;
+            if let Some(fetched) = &read.kept {
+                keep(block, fetched)?;
+            }
+            block += read.blocks;
         }
         Ok(())
     }
@@ -214,7 +217,6 @@ impl Disk {
         by: &GroupUse,
         buffer: &mut [u8],
     ) -> Result<u32> {
-        let log = || "the log of the disk".to_owned();
         let count = buffer.len() / BLOCK;
         let mut entries = vec![0; count * ENTRY];
         let head = u64::from(slot.group) * GROUP_BYTES;
@@ -401,13 +403,9 @@ impl Disk {
         for block in lost {
             state.local.set(block, LOST)?;
         }
-        let everything = Position {
-            generation: u64::MAX,
-            next: 0,
-        };
         for used in state.uncommitted() {
             let view = self.view(used)?;
-            for (at, item) in self.items(&view, everything, Look::Content)? {
+            for (at, item) in self.items(&view, Position::END, Look::Content)? {
                 if !matches!(item, Item::Size(_)) {
                     state.apply(&view, at, item, |block| blocks.contains(&block))?;
                 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::checkpoint::{self, Checkpoint};
 use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, Head, LOST, Position, read_head};
-use super::group::{GroupView, Look};
+use super::group::{GroupView, Look, log};
 use super::{Background, Below, Disk, Group, LastFetch, Session, State, Used, World, Writer};
 use crate::block::BLOCK;
 use crate::error::{During, Result, StorageError};
@@ -245,13 +245,17 @@ impl Writer {
 }
 
 /// Groups of a log that have been used, with the heads that say so.
-fn used_groups(file: &dyn FileHandle, length: u64, log: &ObjectId) -> Result<Vec<(GroupUse, u32)>> {
+fn used_groups(
+    file: &dyn FileHandle,
+    length: u64,
+    log_id: &ObjectId,
+) -> Result<Vec<(GroupUse, u32)>> {
     let mut used = Vec::new();
     for group in 0..(length / GROUP_BYTES) as u32 {
         let mut head = [0; BLOCK];
         file.read_at(&mut head, u64::from(group) * GROUP_BYTES)
-            .during(|| "the log of the disk".to_owned())?;
-        if let Head::Used { by, .. } = read_head(log, group, &head) {
+            .during(log)?;
+        if let Head::Used { by, .. } = read_head(log_id, group, &head) {
             used.push((by, group));
         }
     }

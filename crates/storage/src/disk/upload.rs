@@ -1,10 +1,11 @@
 //! Sending: groups of the log become packs in the store, and then a version of the disk names them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use super::format::{GroupUse, Position, Range, Told, entry_of};
-use super::group::{Item, Look};
+use super::group::{Item, Look, log};
 use super::{Background, Disk, LOST, NONE, Pending, Slot, Used};
 use crate::block::{BLOCK, BlockNumber, is_zero};
 use crate::error::{During, Result, StorageError};
@@ -170,6 +171,18 @@ impl Disk {
         Ok(())
     }
 
+    /// Takes the background, with the disk claimed and no version on its way.
+    fn settled(&self) -> Result<MutexGuard<'_, Background>> {
+        let mut background = self.background();
+        self.claim_with(&mut background)?;
+        self.commit_noted(&mut background)?;
+        Ok(background)
+    }
+
+    fn commit_noted(&self, background: &mut Background) -> Result<()> {
+        self.commit(background).map_err(|error| self.noted(error))
+    }
+
     /// Remembers that the disk is another's.
     fn noted(&self, error: StorageError) -> StorageError {
         if let StorageError::Fenced { newer, .. } = &error {
@@ -190,10 +203,7 @@ impl Disk {
         if self.writer().void_cuts.as_ref().is_some_and(is_void) {
             return Err(StorageError::CutAgain);
         }
-        let mut background = self.background();
-        self.claim_with(&mut background)?;
-        self.commit(&mut background)
-            .map_err(|error| self.noted(error))?;
+        let mut background = self.settled()?;
         let is_named = |manifest: &Manifest| {
             point.is_none_or(|point| {
                 let found = manifest.point.as_ref();
@@ -222,8 +232,7 @@ impl Disk {
             manifest.point = point.cloned();
             let now = self.world.clock.now_ms();
             self.prepare(&mut background, manifest, Vec::new(), None, now)?;
-            self.commit(&mut background)
-                .map_err(|error| self.noted(error))?;
+            self.commit_noted(&mut background)?;
         }
         let newest = self.manifest();
         if newest.segments.len() > MAX_SEGMENTS {
@@ -236,10 +245,7 @@ impl Disk {
     /// nobody needs. Says how many blocks moved. The old packs go when no other version refers to them.
     pub fn compact_store(&self) -> Result<usize> {
         self.flush()?;
-        let mut background = self.background();
-        self.claim_with(&mut background)?;
-        self.commit(&mut background)
-            .map_err(|error| self.noted(error))?;
+        let mut background = self.settled()?;
         let started_ms = self.world.clock.now_ms();
         let sparse = self.sparse_packs()?;
         let mut moved = 0;
@@ -257,8 +263,7 @@ impl Disk {
                 .segments
                 .extend(packs.iter().map(|pack| pack.pack.id));
             self.prepare(&mut background, manifest, packs, None, started_ms)?;
-            self.commit(&mut background)
-                .map_err(|error| self.noted(error))?;
+            self.commit_noted(&mut background)?;
         }
         self.state_mut().index.forget_unused()?;
         self.write_index(&mut background)?;
@@ -334,15 +339,12 @@ impl Disk {
         manifest.index = Some(id);
         manifest.segments.clear();
         self.prepare(background, manifest, Vec::new(), None, started_ms)?;
-        self.commit(background).map_err(|error| self.noted(error))
+        self.commit_noted(background)
     }
 
     /// Gives up a version that was kept under a name. The newest one loses its name alone.
     pub fn forget(&self, number: u64) -> Result<()> {
-        let mut background = self.background();
-        self.claim_with(&mut background)?;
-        self.commit(&mut background)
-            .map_err(|error| self.noted(error))?;
+        let mut background = self.settled()?;
         let mut manifest = self.manifest();
         if number > manifest.version.number {
             return Ok(());
@@ -354,8 +356,7 @@ impl Disk {
             manifest.claim = false;
             let now = self.world.clock.now_ms();
             self.prepare(&mut background, manifest, Vec::new(), None, now)?;
-            self.commit(&mut background)
-                .map_err(|error| self.noted(error))?;
+            self.commit_noted(&mut background)?;
             if self.manifest().version.number == number {
                 return Ok(());
             }
@@ -366,13 +367,9 @@ impl Disk {
     /// What the groups come to.
     fn batch(&self, groups: &[Used]) -> Result<Batch> {
         let mut batch = Batch::default();
-        let everything = Position {
-            generation: u64::MAX,
-            next: 0,
-        };
         for used in groups {
             let view = self.view(*used)?;
-            for (at, item) in self.items(&view, everything, Look::Entries)? {
+            for (at, item) in self.items(&view, Position::END, Look::Entries)? {
                 match item {
                     Item::Written(block) => {
                         batch.blocks.insert(block, view.slot(at));
@@ -442,7 +439,7 @@ impl Disk {
         if planted::is(Bug::CommitBeforeStore) {
             self.state_mut().committed = end;
         }
-        self.commit(background).map_err(|error| self.noted(error))
+        self.commit_noted(background)
     }
 
     /// Makes and stores some packs beside each other.
@@ -494,9 +491,7 @@ impl Disk {
                 })
                 .count();
             let content = &mut buffer[..run * BLOCK];
-            self.log
-                .read_at(content, slot.offset())
-                .during(|| "the log of the disk".to_owned())?;
+            self.log.read_at(content, slot.offset()).during(log)?;
             let (by, head) = &batch.heads[&slot.group];
             for (next, content) in rest[..run].iter().zip(content.chunks(BLOCK)) {
                 let Next::Block(block, slot) = *next else {

@@ -6,7 +6,7 @@ use super::format::{
     FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, MAX_RANGES, NONE, Position, Range, Record, What,
     ZERO, entry_at,
 };
-use super::group::{Item, Look};
+use super::group::{Item, Look, log};
 use super::{Disk, Group, Open, Session, Slot, Writer};
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::error::{During, Result, StorageError};
@@ -162,7 +162,7 @@ impl Disk {
                 // A head that was lost breaks the chain of groups: what follows is found from a checkpoint
                 // alone.
                 writer.broken = !planted::is(Bug::BelieveNextSync);
-                Err(error).during(|| "the log of the disk".to_owned())
+                Err(error).during(log)
             }
         }
     }
@@ -176,7 +176,7 @@ impl Disk {
             let head = u64::from(open.group) * GROUP_BYTES;
             self.log
                 .write_at(&open.by.mark(writer.durable), head + 16)
-                .during(|| "the log of the disk".to_owned())?;
+                .during(log)?;
             writer.marked = writer.durable;
         }
         Ok(())
@@ -190,15 +190,11 @@ impl Disk {
         let mut groups = self.state().uncommitted();
         let lost = durable.generation..end.generation;
         groups.retain(|used| lost.contains(&used.by.generation));
-        let everything = Position {
-            generation: u64::MAX,
-            next: 0,
-        };
         for used in &groups {
             let view = self.view(*used)?;
             let group = used.group;
             let is_first = used.by.generation == durable.generation;
-            for (at, item) in self.items(&view, everything, Look::Entries)? {
+            for (at, item) in self.items(&view, Position::END, Look::Entries)? {
                 if is_first && at < durable.next {
                     continue;
                 }
@@ -297,7 +293,6 @@ impl Disk {
         what: &dyn Fn(u32) -> What,
         data: &[u8],
     ) -> Result<()> {
-        let log = || "the log of the disk".to_owned();
         let mut done = 0;
         while done * BLOCK < data.len() {
             let open = self.open_group(writer)?;
@@ -350,7 +345,7 @@ impl Disk {
                 ..open
             },
         });
-        written.during(|| "the log of the disk".to_owned())
+        written.during(log)
     }
 
     /// The open group, with room for a block at least.
@@ -359,7 +354,6 @@ impl Disk {
             return Ok(open);
         }
         let session = self.my_session(writer)?;
-        let log = || "the log of the disk".to_owned();
         let group = match writer.free.front() {
             Some(group) if writer.holes.contains(group) => {
                 let start = u64::from(*group) * GROUP_BYTES;
@@ -405,15 +399,14 @@ impl Disk {
 
     /// The number of this process among those that had the disk. Taken before the first write, durably.
     fn my_session(&self, writer: &mut Writer) -> Result<u32> {
-        if let Session::Mine(session) = writer.session {
-            return Ok(session);
+        match writer.session {
+            Session::Mine(session) => Ok(session),
+            Session::Before(before) => {
+                self.write_session(before + 1)?;
+                writer.session = Session::Mine(before + 1);
+                Ok(before + 1)
+            }
         }
-        let Session::Before(before) = writer.session else {
-            unreachable!("a session is one of two");
-        };
-        self.write_session(before + 1)?;
-        writer.session = Session::Mine(before + 1);
-        Ok(before + 1)
     }
 
     /// Makes sure that the pages of the maps for these blocks are what was written. Not to be called with a
