@@ -1,13 +1,14 @@
 //! One run: a guest that writes and flushes, hosts that die, and a model that remembers what was promised.
 
+mod operations;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use storage::collect::{Rules, collect};
-use storage::disk::Clock;
-use storage::keys::{Entropy, KeyRing, Tenant, TenantKeys};
-use storage::manifest::{DiskName, Manifest, Point, PointKind};
+use storage::collect::Rules;
+use storage::keys::{KeyRing, Tenant, TenantKeys};
+use storage::manifest::{DiskName, Manifest};
 use storage::store::Store;
 use storage::{Disk, OpenDisk, StorageError, World};
 
@@ -24,8 +25,6 @@ const RULES: Rules = Rules {
     reprieve_ms: 10_000,
     claim_ms: 100_000_000,
 };
-/// Attempts of one operation before a run gives it up.
-const ATTEMPTS: usize = 200;
 
 /// What a run went through.
 #[derive(Debug, Default)]
@@ -138,7 +137,7 @@ impl Run {
     fn world(&self) -> World {
         World {
             files: Arc::new(self.host.files.clone()),
-            store: Store::new(Arc::new(self.store.clone()), None),
+            store: Store::new(Arc::new(self.store.clone())),
             keys: self.keys.clone(),
             entropy: Arc::new(self.chance.clone()),
             clock: self.time.clone(),
@@ -415,200 +414,6 @@ impl Run {
             let found: Result<Vec<u64>, String> = bytes.chunks(BLOCK).map(content_of).collect();
             self.cuts
                 .insert((position.log.to_string(), position.generation), found?);
-        }
-        Ok(())
-    }
-
-    /// Does something until it is done, or the end comes.
-    fn until_done(&self, act: impl Fn(&Disk) -> storage::Result<()>) -> Result<bool, String> {
-        let disk = self.disk.as_ref().expect("it is open");
-        for _ in 0..ATTEMPTS {
-            match act(disk) {
-                Ok(()) if self.host.faults.is_dead() => return Ok(false),
-                Ok(()) => return Ok(true),
-                Err(_) if self.host.faults.is_dead() => return Ok(false),
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        Err(format!("it is not done after {ATTEMPTS} attempts"))
-    }
-
-    fn operation(&mut self) -> Result<(), String> {
-        self.time.pass(self.chance.below(1000));
-        match self.chance.below(100) {
-            0..44 => self.write(),
-            44..51 => self.zero(),
-            51..66 => self.flush(),
-            66..73 => self.read(),
-            73..82 => self.upload(),
-            82..86 => self.chore("checkpoint", Disk::checkpoint),
-            86..92 => self.collect(),
-            92 => self.chore("compact", |disk| disk.compact(4).map(drop)),
-            93 => self.chore("evict", |disk| disk.evict(3).map(drop)),
-            94 => self.chore("punch", |disk| disk.punch(0).map(drop)),
-            95 => self.chore("compact store", |disk| disk.compact_store().map(drop)),
-            96 => self.forget(),
-            _ => self.grow(),
-        }
-    }
-
-    fn chore(
-        &mut self,
-        name: &str,
-        act: impl Fn(&Disk) -> storage::Result<()>,
-    ) -> Result<(), String> {
-        self.note(|| name.to_owned());
-        self.until_done(act)?;
-        Ok(())
-    }
-
-    fn forget(&mut self) -> Result<(), String> {
-        let Some(number) = self.points.pop() else {
-            return Ok(());
-        };
-        self.chore("forget a point", |disk| disk.forget(number))
-    }
-
-    fn collect(&mut self) -> Result<(), String> {
-        // So that something is old enough.
-        self.time.pass(self.chance.below(30_000));
-        let world = self.world();
-        let now = self.time.now_ms();
-        self.chore("collect", |_| {
-            let entropy = &*world.entropy;
-            collect(&world.store, &world.keys, entropy, &RULES, now, false).map(drop)
-        })
-    }
-
-    fn some_blocks(&self) -> (usize, usize) {
-        let first = self.chance.below(self.model.len() as u64) as usize;
-        let most = (self.model.len() - first).min(if self.chance.one_in(6) { 200 } else { 9 });
-        (first, 1 + self.chance.below(most as u64) as usize)
-    }
-
-    fn write(&mut self) -> Result<(), String> {
-        let (first, count) = self.some_blocks();
-        let contents: Vec<u64> = (self.next_content..).take(count).collect();
-        self.next_content += count as u64;
-        self.note(|| format!("write {first}+{count}: {}…", contents[0]));
-        let bytes: Vec<u8> = contents
-            .iter()
-            .flat_map(|content| bytes_of(*content))
-            .collect();
-        let done = self.until_done(|disk| disk.write((first * BLOCK) as u64, &bytes))?;
-        self.became(first, &contents, done);
-        Ok(())
-    }
-
-    fn became(&mut self, first: usize, contents: &[u64], done: bool) {
-        for (known, content) in self.model[first..].iter_mut().zip(contents) {
-            if done {
-                known.since.push(*content);
-            } else {
-                known.maybe = Some(*content);
-            }
-        }
-    }
-
-    fn zero(&mut self) -> Result<(), String> {
-        let (first, count) = self.some_blocks();
-        self.note(|| format!("zero {first}+{count}"));
-        let (offset, length) = ((first * BLOCK) as u64, (count * BLOCK) as u64);
-        let done = self.until_done(|disk| disk.zero(offset, length))?;
-        self.became(first, &vec![0; count], done);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), String> {
-        self.note(|| "flush".to_owned());
-        if self.until_done(Disk::flush)? {
-            self.acknowledged();
-        }
-        Ok(())
-    }
-
-    fn acknowledged(&mut self) {
-        self.acked_blocks = self.model.len();
-        for known in &mut self.model {
-            known.acked = known.now();
-            known.since.clear();
-        }
-    }
-
-    fn read(&mut self) -> Result<(), String> {
-        let (first, count) = self.some_blocks();
-        self.note(|| format!("read {first}+{count}"));
-        let found = std::cell::RefCell::new(vec![0; count * BLOCK]);
-        let done =
-            self.until_done(|disk| disk.read((first * BLOCK) as u64, &mut found.borrow_mut()[..]))?;
-        if !done {
-            return Ok(());
-        }
-        for (block, content) in (first..).zip(found.borrow().chunks(BLOCK)) {
-            let content = content_of(content)?;
-            let known = &self.model[block];
-            if content != known.now() {
-                return Err(format!(
-                    "block {block} reads {content}, and should be {known:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn upload(&mut self) -> Result<(), String> {
-        while self.upload_once()? {}
-        Ok(())
-    }
-
-    /// True: it has to be tried again with another cut.
-    fn upload_once(&mut self) -> Result<bool, String> {
-        let point = self.chance.one_in(4).then(|| Point {
-            id: self.chance.object_id(),
-            name: "point".to_owned(),
-            kind: PointKind::Manual,
-            taken_ms: 0,
-        });
-        let until = std::cell::Cell::new(0);
-        let cut = self.until_done(|disk| disk.cut().map(|generation| until.set(generation)))?;
-        if !cut {
-            return Ok(false);
-        }
-        let until = until.get();
-        let disk = self.disk.as_ref().expect("it is open");
-        let now: Vec<u64> = self.model.iter().map(Known::now).collect();
-        let log = disk.log_id().to_string();
-        self.cuts.insert((log.clone(), until), now);
-        self.note(|| format!("upload until {until}"));
-        let again = std::cell::Cell::new(false);
-        let done = self.until_done(|disk| match disk.upload(until, point.as_ref()) {
-            Err(StorageError::CutAgain) => {
-                again.set(true);
-                Ok(())
-            }
-            other => other.map(drop),
-        })?;
-        if again.get() {
-            return Ok(true);
-        }
-        let manifest = self.disk.as_ref().expect("it is open").manifest();
-        if done && point.is_some() {
-            self.points.push(manifest.version.number);
-        }
-        if let Some(position) = manifest.log.filter(|_| done) {
-            self.sent = Some((position.log.to_string(), position.generation));
-        }
-        Ok(false)
-    }
-
-    fn grow(&mut self) -> Result<(), String> {
-        let blocks = self.model.len() + self.chance.below(20) as usize;
-        self.note(|| format!("grow to {blocks}"));
-        if self.until_done(|disk| disk.grow(blocks as u32))? {
-            self.model.resize(blocks, Known::default());
-            // Growing flushes.
-            self.acknowledged();
         }
         Ok(())
     }

@@ -17,6 +17,7 @@
 
 pub(crate) mod checkpoint;
 mod clean;
+mod compact;
 pub mod format;
 mod group;
 pub mod keeper;

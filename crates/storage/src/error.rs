@@ -40,6 +40,9 @@ pub enum StorageError {
     /// A sync failed after the cut was taken, and what it stood for was written again after it: take another.
     #[error("the cut is of no use any more: a sync failed since")]
     CutAgain,
+    /// The store does not do what a disk needs of it: use another one.
+    #[error("{0}")]
+    Unfit(String),
     /// The request makes no sense: a name, a size or a range that cannot be.
     #[error("{0}")]
     Invalid(String),

@@ -12,56 +12,10 @@ use ring::hkdf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StorageError};
+pub use crate::name::Tenant;
 
 /// Bytes that sealing adds.
 pub const TAG: usize = 16;
-
-/// Whose data it is: a prefix in the store, and the border that sharing never crosses.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Tenant(String);
-
-impl Tenant {
-    /// Lower-case letters, digits, `-`; at most 64.
-    pub fn new(name: impl Into<String>) -> Result<Self> {
-        let name = name.into();
-        if is_name(&name) {
-            Ok(Self(name))
-        } else {
-            Err(StorageError::Invalid(format!("{name:?} names no tenant")))
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Tenant {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-impl TryFrom<String> for Tenant {
-    type Error = StorageError;
-
-    fn try_from(name: String) -> Result<Self> {
-        Self::new(name)
-    }
-}
-
-impl From<Tenant> for String {
-    fn from(tenant: Tenant) -> Self {
-        tenant.0
-    }
-}
-
-/// What a tenant and a disk may be called: it becomes part of a path.
-pub(crate) fn is_name(name: &str) -> bool {
-    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(fine)
-}
 
 /// Sixteen random bytes that name an object.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

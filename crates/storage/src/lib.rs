@@ -31,6 +31,7 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod map;
+mod name;
 pub mod object;
 pub mod pack;
 pub mod planted;

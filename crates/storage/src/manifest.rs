@@ -8,52 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::MAX_BLOCKS;
 use crate::error::{Result, StorageError};
-use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys, is_name};
+use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
+pub use crate::name::DiskName;
 use crate::object::{HEADER, Kind, ObjectWriter, open_whole};
 
 /// Format that this code writes.
 pub const FORMAT: u32 = 1;
-
-/// Name of a disk within its tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DiskName(String);
-
-impl DiskName {
-    /// Lower-case letters, digits, `-`; at most 64.
-    pub fn new(name: impl Into<String>) -> Result<Self> {
-        let name = name.into();
-        if is_name(&name) {
-            Ok(Self(name))
-        } else {
-            Err(StorageError::Invalid(format!("{name:?} names no disk")))
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for DiskName {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-impl TryFrom<String> for DiskName {
-    type Error = StorageError;
-
-    fn try_from(name: String) -> Result<Self> {
-        Self::new(name)
-    }
-}
-
-impl From<DiskName> for String {
-    fn from(name: DiskName) -> Self {
-        name.0
-    }
-}
 
 /// One version of one disk, of whatever tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,20 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
+use object_store::{BackoffConfig, RetryConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{BaseCache, Origin};
 use crate::disk::{Below, Disk, OpenDisk, SystemClock, World};
 use crate::error::{During, Result, StorageError};
 use crate::files::HostFiles;
-use crate::keys::{SystemEntropy, TenantKeys};
+use crate::keys::{Entropy, SystemEntropy, TenantKeys};
 use crate::manifest::{DiskName, Manifest, Version};
 use crate::store::Store;
 
 /// Packs that are made beside each other.
 const THREADS: usize = 2;
-/// A store that does not answer for so long is away.
+/// A store that has not done a request in so long is away.
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a connection to it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For so long a request is tried again below us. Longer patience is with the callers, who tell somebody.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A disk on this host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,14 +95,23 @@ impl StoreSpec {
                 };
                 let timeouts = object_store::ClientOptions::new()
                     .with_timeout(STORE_TIMEOUT)
-                    .with_connect_timeout(STORE_TIMEOUT)
+                    .with_connect_timeout(CONNECT_TIMEOUT)
                     .with_allow_http(true);
+                let retry = RetryConfig {
+                    backoff: BackoffConfig {
+                        max_backoff: Duration::from_secs(1),
+                        ..BackoffConfig::default()
+                    },
+                    retry_timeout: RETRY_TIMEOUT,
+                    ..RetryConfig::default()
+                };
                 let mut builder = AmazonS3Builder::new()
                     .with_bucket_name(&spec.bucket)
                     .with_region(&spec.region)
                     .with_access_key_id(&spec.access_key_id)
                     .with_secret_access_key(&spec.secret_access_key)
-                    .with_client_options(timeouts);
+                    .with_client_options(timeouts)
+                    .with_retry(retry);
                 if let Some(endpoint) = &spec.endpoint {
                     builder = builder.with_endpoint(endpoint);
                 }
@@ -105,7 +119,8 @@ impl StoreSpec {
                     what: format!("be opened: bucket {}", spec.bucket),
                     source,
                 })?;
-                Ok(Store::new(Arc::new(opened), Some(runtime.clone())))
+                let probe = SystemEntropy.object_id();
+                Ok(Store::remote(Arc::new(opened), runtime.clone(), probe))
             }
         }
     }
@@ -174,6 +189,7 @@ impl DiskSpec {
     }
 
     fn make(&self, world: &World, opener: OpenDisk) -> Result<Disk> {
+        world.store.probe()?;
         let newest = world.store.newest(&world.keys, &self.name, 0)?;
         let manifest = newest.unwrap_or_else(|| {
             let tenant = self.keys.tenant().clone();

@@ -5,17 +5,18 @@
 //! TENANT/indexes/ID                 where the blocks of an image are
 //! TENANT/disks/DISK/NUMBER          manifests; NUMBER has 16 hexadecimal digits
 //! TENANT/notes/…                    what collecting needs to know, see [`crate::collect`]
+//! probe/ID                          there for a moment, see [`Store::probe`]
 //! ```
 //!
 //! But for notes, nothing is ever overwritten. A manifest is created under the next number, or not at all if somebody
 //! else has created it: that one condition is all that is asked of a store beyond reading and writing, and
-//! it is what keeps a stale writer out.
+//! it is what keeps a stale writer out. A store on the network is tried for it before it gets a version.
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Range;
 use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -37,6 +38,14 @@ const TAIL: u64 = 20 * 1024;
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     runtime: Option<tokio::runtime::Handle>,
+    probe: Option<Arc<Probe>>,
+}
+
+/// Whether the store was found to refuse to create what exists.
+#[derive(Debug)]
+struct Probe {
+    id: ObjectId,
+    passed: OnceLock<()>,
 }
 
 impl Store {
@@ -48,14 +57,33 @@ impl Store {
             source,
         })?;
         Ok(Self {
-            objects: Arc::new(folder.with_fsync(true)),
-            runtime: None,
+            ..Self::new(Arc::new(folder.with_fsync(true)))
         })
     }
 
-    /// Any other; `runtime` drives its connections.
-    pub fn new(objects: Arc<dyn ObjectStore>, runtime: Option<tokio::runtime::Handle>) -> Self {
-        Self { objects, runtime }
+    /// Any that is known to honour conditions.
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            objects,
+            runtime: None,
+            probe: None,
+        }
+    }
+
+    /// One on the network; `runtime` drives its connections, and `probe` names the object that it is tried with.
+    pub fn remote(
+        objects: Arc<dyn ObjectStore>,
+        runtime: tokio::runtime::Handle,
+        probe: ObjectId,
+    ) -> Self {
+        Self {
+            objects,
+            runtime: Some(runtime),
+            probe: Some(Arc::new(Probe {
+                id: probe,
+                passed: OnceLock::new(),
+            })),
+        }
     }
 
     fn wait<T>(&self, what: impl Future<Output = T>) -> T {
@@ -65,20 +93,35 @@ impl Store {
         }
     }
 
-    /// Makes sure that the store refuses to create what exists; one that overwrites would let two hosts
-    /// write one disk.
-    pub fn probe(&self, entropy: &dyn Entropy) -> Result<()> {
-        let path = Path::from(format!("probe/{}", entropy.object_id()));
-        let first = self.create(&path, b"first".to_vec());
-        let second = first.and_then(|_| self.create(&path, b"second".to_vec()));
-        let _ = self.wait(self.objects.delete(&path));
+    /// Makes sure, once, that the store refuses to create what exists; one that overwrites would let two
+    /// hosts write one disk.
+    pub fn probe(&self) -> Result<()> {
+        let Some(probe) = &self.probe else {
+            return Ok(());
+        };
+        if probe.passed.get().is_none() {
+            self.try_conditions(&Path::from(format!("probe/{}", probe.id)))?;
+            probe.passed.get_or_init(|| ());
+        }
+        Ok(())
+    }
+
+    fn try_conditions(&self, path: &Path) -> Result<()> {
+        let first = self.create(path, b"first".to_vec());
+        let second = first.and_then(|_| self.create(path, b"second".to_vec()));
+        let refuses_conditions =
+            second.is_err() && self.overwrite(path, b"third".to_vec()).is_ok();
+        let _ = self.wait(self.objects.delete(path));
+        let unfit = |what: &str| {
+            StorageError::Unfit(format!(
+                "the store {what} conditions (If-None-Match: *), without which two hosts could write one \
+                 disk: use a store that honours them"
+            ))
+        };
         match second {
-            Ok(Created::Exists) => Ok(()),
-            Ok(Created::New) => Err(StorageError::Invalid(
-                "the store ignores conditions (If-None-Match: *): two hosts could write one disk. Use a \
-                 store that honours them"
-                    .to_owned(),
-            )),
+            Ok(Created::Exists(_)) => Ok(()),
+            Ok(Created::New) => Err(unfit("ignores")),
+            Err(_) if refuses_conditions => Err(unfit("refuses")),
             Err(error) => Err(error),
         }
     }
@@ -87,12 +130,12 @@ impl Store {
         let bytes = self.wait(async { self.objects.get(path).await?.bytes().await });
         bytes
             .map(Into::into)
-            .map_err(|error| failed("read", path, error))
+            .map_err(|error| unread("read", path, error))
     }
 
     fn get_range(&self, path: &Path, range: Range<u64>) -> Result<Vec<u8>> {
         let bytes = self.wait(self.objects.get_range(path, range.clone()));
-        let bytes: Vec<u8> = bytes.map_err(|error| failed("read", path, error))?.into();
+        let bytes: Vec<u8> = bytes.map_err(|error| unread("read", path, error))?.into();
         if bytes.len() as u64 == range.end - range.start {
             Ok(bytes)
         } else {
@@ -105,18 +148,31 @@ impl Store {
 
     /// Creates an object; the name is new, so that a second attempt finds what the first one left.
     fn put(&self, path: &Path, bytes: Vec<u8>) -> Result<()> {
-        self.create(path, bytes).map(|_| ())
+        match self.create(path, bytes)? {
+            Created::New => Ok(()),
+            // S3 refuses also while an attempt is on its way, which may fail yet.
+            Created::Exists(refused) => match self.wait(self.objects.head(path)) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(failed("write", path, refused)),
+            },
+        }
     }
 
     fn create(&self, path: &Path, bytes: Vec<u8>) -> Result<Created> {
         let options = PutOptions::from(PutMode::Create);
         match self.wait(self.objects.put_opts(path, bytes.into(), options)) {
             Ok(_) => Ok(Created::New),
-            Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => {
-                Ok(Created::Exists)
-            }
+            Err(
+                refused @ (ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }),
+            ) => Ok(Created::Exists(refused)),
             Err(error) => Err(failed("write", path, error)),
         }
+    }
+
+    fn overwrite(&self, path: &Path, bytes: Vec<u8>) -> Result<()> {
+        self.wait(self.objects.put(path, bytes.into()))
+            .map(drop)
+            .map_err(|error| failed("write", path, error))
     }
 
     /// Stores a pack, durably.
@@ -185,7 +241,7 @@ impl Store {
         id: &ObjectId,
     ) -> Result<(Opener, u32, Directory)> {
         let meta = self.wait(self.objects.head(path));
-        let length = meta.map_err(|error| failed("look at", path, error))?.size;
+        let length = meta.map_err(|error| unread("look at", path, error))?.size;
         if length < (HEADER + FOOTER) as u64 {
             return Err(StorageError::damaged(
                 format!("the object {id}"),
@@ -255,11 +311,16 @@ impl Store {
         manifest: &Manifest,
         sealed: &(ObjectId, Vec<u8>),
     ) -> Result<()> {
+        self.probe()?;
         let path = manifest_path(&manifest.version);
         match self.create(&path, sealed.1.clone())? {
             Created::New => Ok(()),
-            Created::Exists => {
-                let (id, found) = self.manifest(keys, &manifest.version)?;
+            Created::Exists(refused) => {
+                let (id, found) = match self.manifest(keys, &manifest.version) {
+                    // Somebody's attempt is on its way, and may fail yet.
+                    Err(StorageError::Missing(_)) => return Err(failed("write", &path, refused)),
+                    found => found?,
+                };
                 if id == sealed.0 || planted::is(Bug::IgnoreFence) {
                     return Ok(());
                 }
@@ -419,11 +480,8 @@ impl Store {
         name: &str,
         body: &[u8],
     ) -> Result<()> {
-        let path = note_path(keys.tenant(), name);
         let sealed = Self::sealed_note(keys, entropy, body)?;
-        self.wait(self.objects.put(&path, sealed.into()))
-            .map(drop)
-            .map_err(|error| failed("write", &path, error))
+        self.overwrite(&note_path(keys.tenant(), name), sealed)
     }
 
     pub fn delete_note(&self, tenant: &Tenant, name: &str) -> Result<()> {
@@ -432,19 +490,23 @@ impl Store {
 }
 
 /// What became of an attempt to create.
-#[derive(Debug, PartialEq, Eq)]
 enum Created {
     New,
-    Exists,
+    Exists(ObjectError),
+}
+
+/// Of an object that is to be there.
+fn unread(what: &str, path: &Path, source: ObjectError) -> StorageError {
+    match source {
+        ObjectError::NotFound { .. } => StorageError::Missing(path.to_string()),
+        source => failed(what, path, source),
+    }
 }
 
 fn failed(what: &str, path: &Path, source: ObjectError) -> StorageError {
-    match source {
-        ObjectError::NotFound { .. } => StorageError::Missing(path.to_string()),
-        source => StorageError::Store {
-            what: format!("{what} {path}"),
-            source,
-        },
+    StorageError::Store {
+        what: format!("{what} {path}"),
+        source,
     }
 }
 

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use storage::base::{BaseCache, Origin, publish};
 use storage::disk::Below;
-use storage::keys::{KeyRing, SystemEntropy, Tenant};
-use storage::manifest::{DiskName, Version};
-use storage::store::Store;
+use storage::keys::SystemEntropy;
 
 use support::{Host, block};
 
@@ -25,16 +23,7 @@ fn stored(host: &Host) -> (PathBuf, Origin) {
         file.write_all_at(&block(number, 0), u64::from(number) * 4096)
             .unwrap();
     }
-    let tenant = Tenant::new("bases").unwrap();
-    let origin = Origin {
-        store: Store::folder(&host.path("store")).unwrap(),
-        keys: KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap(),
-        version: Version {
-            tenant,
-            disk: DiskName::new("debian").unwrap(),
-            number: 1,
-        },
-    };
+    let origin = host.origin();
     publish(&path, &origin, &SystemEntropy, 2, |_| {}).unwrap();
     (path, origin)
 }

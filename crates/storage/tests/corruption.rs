@@ -5,12 +5,7 @@ mod support;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use storage::base::{BaseCache, Origin, publish};
-use storage::disk::Below;
-use storage::keys::{KeyRing, SystemEntropy, Tenant};
-use storage::manifest::{DiskName, Version};
 use storage::{Disk, StorageError};
 
 use support::{Host, block};
@@ -33,7 +28,6 @@ impl Dice {
 
 struct World {
     host: Host,
-    origin: Origin,
     raw: PathBuf,
     /// Of every block.
     expected: Vec<Vec<u8>>,
@@ -43,26 +37,7 @@ struct World {
 
 fn world() -> World {
     let host = Host::new();
-    let raw = host.path("raw");
-    std::fs::write(
-        &raw,
-        (0..700)
-            .flat_map(|number| block(number, 0))
-            .collect::<Vec<u8>>(),
-    )
-    .unwrap();
-    let tenant = Tenant::new("bases").unwrap();
-    let origin = Origin {
-        store: host.world().store,
-        keys: KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap(),
-        version: Version {
-            tenant,
-            disk: DiskName::new("debian").unwrap(),
-            number: 1,
-        },
-    };
-    publish(&raw, &origin, &SystemEntropy, 1, |_| {}).unwrap();
-    BaseCache::adopt(&raw).unwrap();
+    let raw = host.publish_base(700, 0);
     let mut expected: Vec<Vec<u8>> = (0..BLOCKS)
         .map(|number| {
             if number < 700 {
@@ -72,7 +47,7 @@ fn world() -> World {
             }
         })
         .collect();
-    let disk = host.create_over(BLOCKS, origin.version.clone(), base(&raw, &origin));
+    let disk = host.create_over(BLOCKS, &raw);
     let mut write = |disk: &Disk, number: u32, version: u32| {
         let content = block(number, version);
         disk.write(u64::from(number) * 4096, &content).unwrap();
@@ -101,15 +76,10 @@ fn world() -> World {
     expected[1450] = vec![5; 4096];
     World {
         host,
-        origin,
         raw,
         expected,
         unsent,
     }
-}
-
-fn base(raw: &Path, origin: &Origin) -> Arc<dyn Below> {
-    Arc::new(BaseCache::open(raw, Some(origin.clone())).unwrap())
 }
 
 /// Turns one bit of a file over, the same way back.
@@ -182,7 +152,7 @@ fn a_flip_on_the_host_costs_no_more_than_the_one_copy() {
         let (path, at, bit) = any_bit(&files, &mut dice);
         flip(&path, at, bit);
         let what = format!("{} byte {at} bit {bit}", path.display());
-        let opened = world.host.open(1, Some(base(&world.raw, &world.origin)));
+        let opened = world.host.open(1, Some(world.host.base(&world.raw)));
         let opened = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
         let refused = refused(&opened, &world.expected, &what);
         let only_copy = refused
@@ -207,7 +177,7 @@ fn a_flip_in_the_store_costs_no_more_than_what_it_is_in() {
     let world = world();
     let disk = world
         .host
-        .open(1, Some(base(&world.raw, &world.origin)))
+        .open(1, Some(world.host.base(&world.raw)))
         .unwrap();
     disk.upload(disk.cut().unwrap(), None).unwrap();
     drop(disk);
@@ -226,7 +196,7 @@ fn a_flip_in_the_store_costs_no_more_than_what_it_is_in() {
         let what = format!("{} byte {at} bit {bit}", path.display());
         let moved = world
             .host
-            .move_to("other", 2, Some(base(&world.raw, &world.origin)));
+            .move_to("other", 2, Some(world.host.base(&world.raw)));
         match moved {
             Ok(disk) => {
                 let refused = refused(&disk, &world.expected, &what);

@@ -8,10 +8,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use storage::base::{BaseCache, Origin, publish};
+use storage::base::BaseCache;
 use storage::disk::Below;
-use storage::keys::{KeyRing, SystemEntropy, Tenant};
-use storage::manifest::{DiskName, Point, PointKind, Version};
+use storage::keys::{KeyRing, SystemEntropy};
+use storage::manifest::{Point, PointKind};
 
 use support::{Host, block, read};
 
@@ -32,27 +32,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn origin(host: &Host, ring: &KeyRing) -> Origin {
-    let tenant = Tenant::new("bases").unwrap();
-    Origin {
-        store: host.world().store,
-        keys: ring.tenant(&tenant).unwrap(),
-        version: Version {
-            tenant,
-            disk: DiskName::new("debian").unwrap(),
-            number: 1,
-        },
-    }
-}
-
-fn base(host: &Host, ring: &KeyRing) -> Option<Arc<dyn Below>> {
+fn base(host: &Host) -> Option<Arc<dyn Below>> {
     let cache = host.path("base");
     if !BaseCache::exists(&cache) {
         BaseCache::create(&cache, 100).unwrap();
     }
-    Some(Arc::new(
-        BaseCache::open(&cache, Some(origin(host, ring))).unwrap(),
-    ))
+    Some(host.base(&cache))
 }
 
 /// What every block was when the fixture was written; `sent`: as far as the store has it.
@@ -67,22 +52,9 @@ fn expected(number: u32, sent: bool) -> Vec<u8> {
 }
 
 fn add() {
-    let mut host = Host::new();
-    let ring = KeyRing::generate(&SystemEntropy);
-    host.keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
-    let raw = host.path("raw");
-    std::fs::write(
-        &raw,
-        (0..100)
-            .flat_map(|number| block(number, 0))
-            .collect::<Vec<u8>>(),
-    )
-    .unwrap();
-    let origin = origin(&host, &ring);
-    publish(&raw, &origin, &SystemEntropy, 1, |_| {}).unwrap();
-    BaseCache::adopt(&raw).unwrap();
-    let below = Arc::new(BaseCache::open(&raw, Some(origin.clone())).unwrap());
-    let disk = host.create_over(1000, origin.version, below);
+    let host = Host::new();
+    let raw = host.publish_base(100, 0);
+    let disk = host.create_over(1000, &raw);
     let write = |number: u32, version: u32| {
         disk.write(u64::from(number) * 4096, &block(number, version))
             .unwrap();
@@ -125,7 +97,7 @@ fn add() {
     for name in ["disk", "store"] {
         copy(&host.path(name), &target.join(name));
     }
-    std::fs::write(target.join("keys.json"), serde_json::to_vec(&ring).unwrap()).unwrap();
+    std::fs::write(target.join("keys.json"), serde_json::to_vec(&host.ring).unwrap()).unwrap();
 }
 
 #[test]
@@ -136,13 +108,12 @@ fn every_format_that_was_ever_written_is_opened() {
     let mut tried = 0;
     for entry in std::fs::read_dir(FIXTURES).unwrap() {
         let fixture = entry.unwrap().path();
-        let mut host = Host::new();
+        let ring = std::fs::read(fixture.join("keys.json")).unwrap();
+        let ring: KeyRing = serde_json::from_slice(&ring).unwrap();
+        let host = Host::with(ring);
         copy(&fixture, host.folder.path());
-        let ring: KeyRing =
-            serde_json::from_slice(&std::fs::read(fixture.join("keys.json")).unwrap()).unwrap();
-        host.keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
-        let here = host.open(1, base(&host, &ring)).unwrap();
-        let moved = host.move_to("other", 2, base(&host, &ring)).unwrap();
+        let here = host.open(1, base(&host)).unwrap();
+        let moved = host.move_to("other", 2, base(&host)).unwrap();
         assert_eq!(here.size(), u64::from(BLOCKS) * 4096);
         for number in 0..BLOCKS {
             let what = format!("{}: block {number}", fixture.display());

@@ -3,46 +3,17 @@
 
 mod support;
 
-use std::process::Command;
-use std::sync::Arc;
-
-use storage::base::{BaseCache, Origin, publish};
-use storage::keys::{KeyRing, SystemEntropy, Tenant};
-use storage::manifest::{DiskName, Version};
-
-use support::{Host, block, read};
+use support::{Host, block, python, read};
 
 const BLOCKS: u32 = 6000;
 
 #[test]
 fn an_independent_reader_extracts_a_disk_and_finds_damage() {
-    let mut host = Host::new();
-    let ring = KeyRing::generate(&SystemEntropy);
-    host.keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
-    std::fs::write(host.path("keys.json"), serde_json::to_vec(&ring).unwrap()).unwrap();
-
-    let raw = host.path("raw");
-    std::fs::write(
-        &raw,
-        (0..2000)
-            .flat_map(|number| block(number, 7))
-            .collect::<Vec<u8>>(),
-    )
-    .unwrap();
-    let bases = Tenant::new("bases").unwrap();
-    let origin = Origin {
-        store: host.world().store,
-        keys: ring.tenant(&bases).unwrap(),
-        version: Version {
-            tenant: bases,
-            disk: DiskName::new("debian").unwrap(),
-            number: 1,
-        },
-    };
-    publish(&raw, &origin, &SystemEntropy, 2, |_| {}).unwrap();
-    BaseCache::adopt(&raw).unwrap();
-    let base = Arc::new(BaseCache::open(&raw, Some(origin.clone())).unwrap());
-    let disk = host.create_over(BLOCKS, origin.version, base);
+    let host = Host::new();
+    let ring = serde_json::to_vec(&host.ring).unwrap();
+    std::fs::write(host.path("keys.json"), ring).unwrap();
+    let raw = host.publish_base(2000, 7);
+    let disk = host.create_over(BLOCKS, &raw);
     // More versions than go without an index.
     for round in 0..70u32 {
         for number in 0..20 {
@@ -55,8 +26,7 @@ fn an_independent_reader_extracts_a_disk_and_finds_damage() {
     }
     let output = host.path("image");
     let extract = || {
-        // From ./dev, with the packages that the reader needs.
-        Command::new(std::env::var_os("ROOST_PYTHON").unwrap_or("python3".into()))
+        python()
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reader.py"))
             .arg(host.path("store"))
             .arg(host.path("keys.json"))

@@ -9,9 +9,8 @@ use super::group::{Item, Look, log};
 use super::{Background, Disk, LOST, NONE, Pending, Slot, Used};
 use crate::block::{BLOCK, BlockNumber, is_zero};
 use crate::error::{During, Result, StorageError};
-use crate::index::{self, Place};
+use crate::index::Place;
 use crate::manifest::{LogPosition, Manifest, Point};
-use crate::map::PAGE_WORDS;
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
 use crate::planted::{self, Bug};
 
@@ -172,14 +171,14 @@ impl Disk {
     }
 
     /// Takes the background, with the disk claimed and no version on its way.
-    fn settled(&self) -> Result<MutexGuard<'_, Background>> {
+    pub(super) fn settled(&self) -> Result<MutexGuard<'_, Background>> {
         let mut background = self.background();
         self.claim_with(&mut background)?;
         self.commit_noted(&mut background)?;
         Ok(background)
     }
 
-    fn commit_noted(&self, background: &mut Background) -> Result<()> {
+    pub(super) fn commit_noted(&self, background: &mut Background) -> Result<()> {
         self.commit(background).map_err(|error| self.noted(error))
     }
 
@@ -239,107 +238,6 @@ impl Disk {
             self.write_index(&mut background)?;
         }
         Ok(newest)
-    }
-
-    /// Rewrites packs of which this disk needs less than half, and writes an index that has no pack that
-    /// nobody needs. Says how many blocks moved. The old packs go when no other version refers to them.
-    pub fn compact_store(&self) -> Result<usize> {
-        self.flush()?;
-        let mut background = self.settled()?;
-        let started_ms = self.world.clock.now_ms();
-        let sparse = self.sparse_packs()?;
-        let mut moved = 0;
-        let mut packs: Vec<PackContents> = Vec::new();
-        for some in sparse.chunks(PACK_BLOCKS) {
-            let made = self.move_blocks(some)?;
-            moved += some.len();
-            packs.push(made);
-        }
-        if !packs.is_empty() {
-            let mut manifest = self.manifest();
-            manifest.claim = false;
-            manifest.point = None;
-            manifest
-                .segments
-                .extend(packs.iter().map(|pack| pack.pack.id));
-            self.prepare(&mut background, manifest, packs, None, started_ms)?;
-            self.commit_noted(&mut background)?;
-        }
-        self.state_mut().index.forget_unused()?;
-        self.write_index(&mut background)?;
-        Ok(moved)
-    }
-
-    /// Blocks in packs of which this disk needs less than half, in order: block, pack and slot.
-    fn sparse_packs(&self) -> Result<Vec<(BlockNumber, u32, u32)>> {
-        let state = self.state();
-        let mut used: HashMap<u32, u32> = HashMap::new();
-        let mut blocks = Vec::new();
-        for (page, words) in state.index.map.used_pages() {
-            for (word, at) in words?.iter().zip(0..) {
-                if let Place::Stored { pack, slot } = Place::of(*word) {
-                    *used.entry(pack).or_default() += 1;
-                    blocks.push(((page * PAGE_WORDS) as u32 + at, pack, slot));
-                }
-            }
-        }
-        let is_sparse = |number: u32| -> bool {
-            let slots = state.index.packs.get(number).map_or(0, |pack| pack.slots);
-            used[&number] * 2 < u32::from(slots)
-        };
-        blocks.retain(|(_, pack, _)| is_sparse(*pack));
-        Ok(blocks)
-    }
-
-    /// Stores a pack with the content of these blocks.
-    fn move_blocks(&self, blocks: &[(BlockNumber, u32, u32)]) -> Result<PackContents> {
-        let world = &self.world;
-        let id = world.entropy.object_id();
-        let mut made = PackWriter::new(id, &world.keys, &self.identities, DISK_FRAME)?;
-        let mut frame: Option<(u32, usize, Vec<u8>)> = None;
-        for (block, number, slot) in blocks {
-            let pack = self.state().index.pack(*number)?.clone();
-            let wanted = (*slot / u32::from(pack.frame_blocks)) as usize;
-            if frame
-                .as_ref()
-                .is_none_or(|(of, is, _)| (of, *is) != (number, wanted))
-            {
-                let raw = world.store.frames(&world.keys, &pack, wanted..wanted + 1)?;
-                frame = Some((*number, wanted, raw));
-            }
-            if let Some((.., raw)) = &frame {
-                let at = (*slot % u32::from(pack.frame_blocks)) as usize * BLOCK;
-                made.block(*block, &raw[at..at + BLOCK]);
-            }
-        }
-        let made = made.finish();
-        let contents = made.contents.clone();
-        world.store.put_pack(world.keys.tenant(), made)?;
-        Ok(contents)
-    }
-
-    /// Writes an index of the newest version, and a version that needs no segments beside it.
-    fn write_index(&self, background: &mut Background) -> Result<()> {
-        let world = &self.world;
-        let started_ms = world.clock.now_ms();
-        let id = world.entropy.object_id();
-        let sealed = {
-            let state = self.state();
-            index::seal(
-                &state.index.map.snapshot(),
-                &state.index.packs,
-                id,
-                &world.keys,
-            )?
-        };
-        world.store.put_index(world.keys.tenant(), &id, sealed)?;
-        let mut manifest = self.manifest();
-        manifest.claim = false;
-        manifest.point = None;
-        manifest.index = Some(id);
-        manifest.segments.clear();
-        self.prepare(background, manifest, Vec::new(), None, started_ms)?;
-        self.commit_noted(background)
     }
 
     /// Gives up a version that was kept under a name. The newest one loses its name alone.
@@ -541,7 +439,7 @@ impl Disk {
 
     /// Seals the next version, so that the same can be committed again when an attempt's outcome is not
     /// known.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         background: &mut Background,
         mut manifest: Manifest,

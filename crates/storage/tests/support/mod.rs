@@ -1,9 +1,10 @@
 //! A disk in a folder, with a store in another.
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use storage::base::{BaseCache, Origin, publish};
 use storage::disk::{Below, SystemClock};
 use storage::files::HostFiles;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
@@ -14,21 +15,25 @@ use storage::{Disk, OpenDisk, Result, World};
 /// One host with one store; everything is gone with it.
 pub struct Host {
     pub folder: tempfile::TempDir,
+    pub ring: KeyRing,
     pub keys: TenantKeys,
 }
 
 impl Host {
     pub fn new() -> Self {
+        Self::with(KeyRing::generate(&SystemEntropy))
+    }
+
+    pub fn with(ring: KeyRing) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["disk", "store"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let tenant = Tenant::new("tenant").unwrap();
-        let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap();
-        Self { folder, keys }
+        let keys = ring.tenant(&Tenant::new("tenant").unwrap()).unwrap();
+        Self { folder, ring, keys }
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -42,6 +47,37 @@ impl Host {
             threads: 2,
             hold_ms: storage::disk::HOLD_MS,
         }
+    }
+
+    /// Where an image below disks is stored: with another tenant.
+    pub fn origin(&self) -> Origin {
+        let tenant = Tenant::new("bases").unwrap();
+        Origin {
+            store: self.world().store,
+            keys: self.ring.tenant(&tenant).unwrap(),
+            version: Version {
+                tenant,
+                disk: DiskName::new("debian").unwrap(),
+                number: 1,
+            },
+        }
+    }
+
+    /// Stores an image of some blocks of `version`, which is here too.
+    pub fn publish_base(&self, blocks: u32, version: u32) -> PathBuf {
+        let raw = self.path("raw");
+        let content: Vec<u8> = (0..blocks)
+            .flat_map(|number| block(number, version))
+            .collect();
+        std::fs::write(&raw, content).unwrap();
+        publish(&raw, &self.origin(), &SystemEntropy, 2, |_| {}).unwrap();
+        BaseCache::adopt(&raw).unwrap();
+        raw
+    }
+
+    /// The stored image as this host has it at `path`.
+    pub fn base(&self, path: &Path) -> Arc<dyn Below> {
+        Arc::new(BaseCache::open(path, Some(self.origin())).unwrap())
     }
 
     fn opener(&self, folder: &Path, epoch: u64, base: Option<Arc<dyn Below>>) -> OpenDisk {
@@ -59,9 +95,9 @@ impl Host {
         self.make(blocks, None, base)
     }
 
-    /// A new disk over a stored image.
-    pub fn create_over(&self, blocks: u32, version: Version, base: Arc<dyn Below>) -> Disk {
-        self.make(blocks, Some(version), Some(base))
+    /// A new disk over the stored image, which is here at `path`.
+    pub fn create_over(&self, blocks: u32, path: &Path) -> Disk {
+        self.make(blocks, Some(self.origin().version), Some(self.base(path)))
     }
 
     fn make(&self, blocks: u32, version: Option<Version>, base: Option<Arc<dyn Below>>) -> Disk {
@@ -73,7 +109,7 @@ impl Host {
     }
 
     /// Every file of the store.
-    pub fn files_of_store(&self) -> Vec<std::path::PathBuf> {
+    pub fn files_of_store(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.path("store")];
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
@@ -137,6 +173,11 @@ pub fn block(number: u32, version: u32) -> Vec<u8> {
         content.extend_from_slice(&state.to_le_bytes());
     }
     content
+}
+
+/// Python with what tests need, which ./dev installs.
+pub fn python() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("ROOST_PYTHON").unwrap_or("python3".into()))
 }
 
 /// What a block of the disk holds.
