@@ -97,7 +97,11 @@ fn add() {
     for name in ["disk", "store"] {
         copy(&host.path(name), &target.join(name));
     }
-    std::fs::write(target.join("keys.json"), serde_json::to_vec(&host.ring).unwrap()).unwrap();
+    std::fs::write(
+        target.join("keys.json"),
+        serde_json::to_vec(&host.ring).unwrap(),
+    )
+    .unwrap();
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Disks in S3, on two servers that share no code: both as they are, and one of them as it should not be.
 #![allow(clippy::unwrap_used)]
 
-mod support;
 #[path = "support/s3.rs"]
 mod servers;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -79,17 +79,15 @@ fn send(disk: &Disk, point: Option<&Point>) -> storage::Result<Manifest> {
     disk.upload(disk.cut()?, point)
 }
 
-/// Tries until it is done. Whatever does not pass by itself fails the test.
-fn until_done<T>(mut attempt: impl FnMut() -> storage::Result<T>) -> T {
+/// Tries until it is done, or fails for good.
+fn settled<T>(mut attempt: impl FnMut() -> storage::Result<T>) -> storage::Result<T> {
     let started = Instant::now();
     loop {
         match attempt() {
-            Ok(done) => return done,
-            Err(error) => assert!(
-                error.is_transient() && started.elapsed() < Duration::from_secs(60),
-                "{error}: {:?}",
-                std::error::Error::source(&error)
-            ),
+            Err(error) if error.is_transient() => {
+                assert!(started.elapsed() < Duration::from_secs(60), "{error:?}");
+            }
+            outcome => return outcome,
         }
     }
 }
@@ -257,7 +255,10 @@ fn is_refused(manner: Manner, word: &str) {
         let refused = world.disk("here", 1, moved).err().unwrap();
         let text = refused.to_string();
         assert!(matches!(refused, StorageError::Unfit(_)), "{text}");
-        assert!(text.contains(word) && text.contains("use a store"), "{text}");
+        assert!(
+            text.contains(word) && text.contains("use a store"),
+            "{text}"
+        );
         assert!(!refused.is_transient());
     }
 }
@@ -287,7 +288,10 @@ fn a_disk_that_is_here_opens_without_its_store_and_tries_it_before_the_first_ver
     assert!(started.elapsed() < Duration::from_secs(1));
     let error = send(&disk, None).unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(15), "it says so soon");
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "it says so soon"
+    );
 }
 
 #[test]
@@ -295,24 +299,22 @@ fn an_answer_that_is_lost_costs_another_attempt() {
     for manner in [Manner::LosesAnswers, Manner::Conflicts] {
         let server = Folder::start(manner);
         let world = World::new(&server);
-        let disk = until_done(|| world.disk("here", 1, false));
+        let disk = settled(|| world.disk("here", 1, false)).unwrap();
         for round in 1..10 {
             write(&disk, round * 10..round * 10 + 100, round);
-            until_done(|| send(&disk, None));
+            settled(|| send(&disk, None)).unwrap();
         }
-        let moved = until_done(|| world.disk("elsewhere", 2, true));
-        until_done(|| moved.claim());
+        let moved = settled(|| world.disk("elsewhere", 2, true)).unwrap();
+        settled(|| moved.claim()).unwrap();
         for round in 1..9 {
             check(&moved, round * 10..round * 10 + 10, round);
         }
         check(&moved, 90..190, 9);
-        let refused = send(&disk, None).and_then(|_| {
-            write(&disk, 0..1, 1);
-            send(&disk, None)
-        });
+        write(&disk, 0..1, 1);
+        let refused = settled(|| send(&disk, None)).unwrap_err();
         assert!(
-            matches!(refused, Err(StorageError::Fenced { .. })),
-            "{manner:?}"
+            matches!(refused, StorageError::Fenced { newer: 2, .. }),
+            "{manner:?}: {refused}"
         );
     }
 }
@@ -328,7 +330,7 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing() {
             for round in 1..20 {
                 write(&disk, round * 100..round * 100 + 1000, round);
                 starts.send(()).unwrap();
-                until_done(|| send(&disk, None));
+                settled(|| send(&disk, None)).unwrap();
             }
             drop(starts);
         });
@@ -347,7 +349,7 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             for round in 1..19 {
-                until_done(|| moved.read(u64::from(round) * 100 * BLOCK, &mut [0; 4096]));
+                settled(|| moved.read(u64::from(round) * 100 * BLOCK, &mut [0; 4096])).unwrap();
                 check(&moved, round * 100..round * 100 + 100, round);
             }
             check(&moved, 1900..2900, 19);
