@@ -93,6 +93,8 @@ impl StoreSpec {
                         "a store on the network needs a runtime".to_owned(),
                     ));
                 };
+                // Without one the client panics; a process that has one keeps it.
+                let _ = rustls::crypto::ring::default_provider().install_default();
                 let timeouts = object_store::ClientOptions::new()
                     .with_timeout(STORE_TIMEOUT)
                     .with_connect_timeout(CONNECT_TIMEOUT)
