@@ -15,6 +15,7 @@
 //! What a process leaves behind when it is killed, or the power when it fails, is the same to the next
 //! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
 
+mod batch;
 pub(crate) mod checkpoint;
 mod clean;
 mod compact;

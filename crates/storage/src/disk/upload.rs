@@ -1,10 +1,10 @@
 //! Sending: groups of the log become packs in the store, and then a version of the disk names them.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::format::{GroupUse, Position, Range, Told, entry_of};
+use super::batch::{Batch, Next};
+use super::format::{GroupUse, Position, Told, entry_of};
 use super::group::{Item, Look, log};
 use super::{Background, Disk, LOST, NONE, Pending, Slot, Used};
 use crate::block::{BLOCK, BlockNumber, is_zero};
@@ -20,67 +20,6 @@ const BATCH: usize = 64;
 const MAX_SEGMENTS: usize = 64;
 /// Blocks that are read from the log at once.
 const READ: usize = 64;
-
-/// What a stretch of the log comes to.
-#[derive(Default)]
-struct Batch {
-    heads: HashMap<u32, (GroupUse, Box<[u8; BLOCK]>)>,
-    /// Where the newest content of a block is.
-    blocks: BTreeMap<BlockNumber, Slot>,
-    /// Blocks that are zero, but for those above.
-    zeros: Vec<Range>,
-}
-
-/// One change of an image.
-#[derive(Clone, Copy)]
-enum Next {
-    Block(BlockNumber, Slot),
-    Zero(Range),
-}
-
-impl Batch {
-    fn zero(&mut self, range: Range) {
-        let gone: Vec<BlockNumber> = self
-            .blocks
-            .range(range.blocks())
-            .map(|(block, _)| *block)
-            .collect();
-        for block in gone {
-            self.blocks.remove(&block);
-        }
-        self.zeros.push(range);
-    }
-
-    /// The changes, each block in one of them, in order.
-    fn changes(&self, is_zero_already: impl Fn(BlockNumber) -> Result<bool>) -> Result<Vec<Next>> {
-        let mut zeros = self.zeros.clone();
-        zeros.sort_unstable_by_key(|range| range.first);
-        let mut changes = Vec::new();
-        let mut blocks = self.blocks.iter().peekable();
-        let mut done = 0;
-        for range in zeros {
-            for block in range.blocks().start.max(done)..range.blocks().end {
-                while let Some((written, slot)) = blocks.next_if(|(written, _)| **written <= block)
-                {
-                    changes.push(Next::Block(*written, *slot));
-                }
-                done = block + 1;
-                if self.blocks.contains_key(&block) || is_zero_already(block)? {
-                    continue;
-                }
-                match changes.last_mut() {
-                    Some(Next::Zero(last)) if last.blocks().end == block => last.count += 1,
-                    _ => changes.push(Next::Zero(Range {
-                        first: block,
-                        count: 1,
-                    })),
-                }
-            }
-        }
-        changes.extend(blocks.map(|(block, slot)| Next::Block(*block, *slot)));
-        Ok(changes)
-    }
-}
 
 impl Disk {
     /// Takes the disk for this placement: from now on the store refuses every older one. What an older one
