@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use crate::link;
 use crate::machine::{Machine, Place};
+use crate::options::WIP_INTERVAL;
 use crate::sys;
 use crate::user::User;
 
@@ -80,6 +81,7 @@ fn boot() -> anyhow::Result<()> {
         root: "/".into(),
         owned: true,
         git_relay_port: Some(GIT_RELAY_PORT),
+        wip_interval: WIP_INTERVAL,
     };
     steps.done("the rest");
     link::run_on_two_threads(

@@ -148,6 +148,7 @@ where
         .name("bulk".into())
         .spawn(move || bulk_runtime.block_on(std::future::pending::<()>()))?;
     bulk_handle.spawn(git::relay::run(machine));
+    bulk_handle.spawn(git::wip::timer::run(machine));
     let bulk = bulk_handle.spawn(bulk(machine));
     interactive_runtime.block_on(async {
         let reaping = tokio::spawn(machine.processes.reap_all());

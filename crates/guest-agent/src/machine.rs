@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use guest_protocol::link::Link;
@@ -12,6 +13,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::exec::Programs;
 use crate::files::watch::Watches;
+use crate::git::wip::Turns;
 use crate::options::Options;
 use crate::processes::Processes;
 use crate::terminals::Terminals;
@@ -37,6 +39,9 @@ pub struct Machine {
     pub terminals: Terminals,
     pub programs: Programs,
     pub watches: Watches,
+    pub wip: Turns,
+    /// Between savings of work in progress.
+    pub wip_interval: Duration,
     /// Places for sessions.
     pub sessions: Semaphore,
     /// `cgroup.procs` of the user's processes.
@@ -65,6 +70,7 @@ pub struct Place {
     pub root: PathBuf,
     pub owned: bool,
     pub git_relay_port: Option<u16>,
+    pub wip_interval: Duration,
 }
 
 impl Machine {
@@ -79,6 +85,7 @@ impl Machine {
             root,
             owned,
             git_relay_port,
+            wip_interval,
         } = place;
         let threads = Threads::start(owned.then_some(&user))?;
         let workspace = root.join("workspaces");
@@ -97,6 +104,8 @@ impl Machine {
             terminals: Terminals::default(),
             programs: Programs::default(),
             watches: Watches::default(),
+            wip: Turns::default(),
+            wip_interval,
             sessions: Semaphore::new(MAX_SESSIONS),
             cgroup: OnceCell::new(),
             interactive,
@@ -109,8 +118,8 @@ impl Machine {
     pub fn for_tests(options: &Options) -> std::io::Result<Place> {
         let root = options.root_folder.canonicalize()?;
         let home = root.join("home");
-        for folder in [&home, &root.join("workspaces"), &root.join("etc")] {
-            std::fs::create_dir_all(folder)?;
+        for folder in ["home", "workspaces", "etc", "tmp"] {
+            std::fs::create_dir_all(root.join(folder))?;
         }
         let user = User::current(&home);
         Ok(Place {
@@ -118,6 +127,7 @@ impl Machine {
             root,
             owned: false,
             git_relay_port: options.git_relay_port,
+            wip_interval: options.wip_interval,
         })
     }
 

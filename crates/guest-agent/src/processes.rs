@@ -37,6 +37,8 @@ pub struct Launch {
     pub stderr: OwnedFd,
     /// Standard input is a terminal that shall control the program.
     pub controlling_terminal: bool,
+    /// Runs when nothing else wants to.
+    pub idle: bool,
 }
 
 /// A program that was started. It leads a session and a process group of its own.
@@ -99,6 +101,7 @@ impl Processes {
                 machine.cgroup.get().cloned()
             },
             restore_limits: machine.owned,
+            idle: launch.idle,
         };
         sys::become_before_exec(&mut command, becoming);
         // Held across the start, so that a child that ends at once is reaped only when it is known.

@@ -66,6 +66,8 @@ pub struct Becoming {
     pub cgroup: Option<Arc<OwnedFd>>,
     /// Limits and scores are set back to what programs expect.
     pub restore_limits: bool,
+    /// It gets the CPU and the disk that nobody else wants.
+    pub idle: bool,
 }
 
 /// Makes `command` become what is described, in a session of its own.
@@ -83,6 +85,9 @@ pub fn become_before_exec(command: &mut Command, becoming: Becoming) {
             }
             if becoming.restore_limits {
                 restore_limits();
+            }
+            if becoming.idle {
+                become_idle();
             }
             // A program finds no signal ignored, whoever started the agent: a shell could not trap it.
             for signal in 1..=libc::SIGSYS {
@@ -124,6 +129,21 @@ unsafe fn restore_limits() {
         libc::setrlimit(libc::RLIMIT_NOFILE, &files);
     }
 }
+
+/// Async-signal-safe.
+///
+/// # Safety
+/// None beyond that of the system calls: they take numbers.
+unsafe fn become_idle() {
+    // SAFETY: see above; where a priority cannot be set it stays as it is.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_OF_PROCESS, 0, IOPRIO_IDLE);
+    }
+}
+
+const IOPRIO_OF_PROCESS: libc::c_int = 1;
+const IOPRIO_IDLE: libc::c_int = 3 << 13;
 
 /// Most open files that a program may ask for; what systemd allows too.
 const OPEN_FILES: libc::rlim_t = 524_288;

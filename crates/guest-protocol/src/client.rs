@@ -27,6 +27,7 @@ mod feeds;
 mod files;
 mod session;
 mod terminal;
+mod wip;
 
 pub use call::{Call, CallWriter};
 pub use exec::{Exec, ExecEvent, ExecOutput};

@@ -48,7 +48,7 @@ pub struct ClientFrame {
     pub call: u64,
     #[prost(
         oneof = "client_frame::Body",
-        tags = "2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 40, 41, 42, 43, 44, 50, 51, 52, 53, 60, 61, 62, 63, 80, 81"
+        tags = "2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 40, 41, 42, 43, 44, 50, 51, 52, 53, 60, 61, 62, 63, 70, 71, 72, 73, 74, 80, 81"
     )]
     pub body: ::core::option::Option<client_frame::Body>,
 }
@@ -123,6 +123,16 @@ pub mod client_frame {
         RepositoriesStatus(super::RepositoriesStatus),
         #[prost(message, tag = "63")]
         ListProcesses(super::ListProcesses),
+        #[prost(message, tag = "70")]
+        WipSave(super::WipSave),
+        #[prost(message, tag = "71")]
+        WipList(super::WipList),
+        #[prost(message, tag = "72")]
+        WipRestore(super::WipRestore),
+        #[prost(message, tag = "73")]
+        WipBundle(super::WipBundle),
+        #[prost(message, tag = "74")]
+        WipUnbundle(super::WipUnbundle),
         /// Only with ROLE_HOST.
         #[prost(message, tag = "80")]
         Configure(super::Configure),
@@ -136,7 +146,7 @@ pub struct ServerFrame {
     pub call: u64,
     #[prost(
         oneof = "server_frame::Body",
-        tags = "2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 30, 31, 32, 40, 41, 42, 50, 51, 52, 60, 61, 62, 63, 80"
+        tags = "2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 30, 31, 32, 40, 41, 42, 50, 51, 52, 60, 61, 62, 63, 70, 71, 72, 73, 74, 80"
     )]
     pub body: ::core::option::Option<server_frame::Body>,
 }
@@ -195,6 +205,16 @@ pub mod server_frame {
         Repositories(super::Repositories),
         #[prost(message, tag = "63")]
         Processes(super::Processes),
+        #[prost(message, tag = "70")]
+        WipSaved(super::WipSaved),
+        #[prost(message, tag = "71")]
+        WipListing(super::WipListing),
+        #[prost(message, tag = "72")]
+        WipRestored(super::WipRestored),
+        #[prost(message, tag = "73")]
+        WipBundled(super::WipBundled),
+        #[prost(message, tag = "74")]
+        WipUnbundled(super::WipUnbundled),
         #[prost(message, tag = "80")]
         Configured(super::Configured),
     }
@@ -1020,6 +1040,164 @@ pub mod processes {
         #[prost(string, tag = "6")]
         pub command: ::prost::alloc::string::String,
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipSave {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// a few words for people, such as "stop"; empty: "asked"
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// also where nothing is uncommitted: for a bundle of commits that were never pushed
+    #[prost(bool, tag = "3")]
+    pub always: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WipSaved {
+    #[prost(message, repeated, tag = "1")]
+    pub repositories: ::prost::alloc::vec::Vec<wip_saved::Repository>,
+    /// several frames, the last without more
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// Nested message and enum types in `WipSaved`.
+pub mod wip_saved {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Repository {
+        #[prost(string, tag = "1")]
+        pub path: ::prost::alloc::string::String,
+        /// empty: nothing is uncommitted, or there is an error
+        #[prost(string, tag = "2")]
+        pub reference: ::prost::alloc::string::String,
+        #[prost(string, tag = "3")]
+        pub commit: ::prost::alloc::string::String,
+        /// false: the same has been saved before, as `reference`
+        #[prost(bool, tag = "4")]
+        pub changed: bool,
+        /// that differ from HEAD
+        #[prost(uint32, tag = "5")]
+        pub files: u32,
+        /// of those, as they are in the working tree
+        #[prost(uint64, tag = "6")]
+        pub bytes: u64,
+        /// not saved, being too large, too many, unreadable or other repositories; the first 100
+        #[prost(string, repeated, tag = "7")]
+        pub left_out: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+        #[prost(string, tag = "8")]
+        pub error: ::prost::alloc::string::String,
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipList {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WipListing {
+    #[prost(message, repeated, tag = "1")]
+    pub repositories: ::prost::alloc::vec::Vec<wip_listing::Repository>,
+    /// several frames, the last without more
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// Nested message and enum types in `WipListing`.
+pub mod wip_listing {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Saved {
+        #[prost(string, tag = "1")]
+        pub reference: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub commit: ::prost::alloc::string::String,
+        /// empty: HEAD was detached
+        #[prost(string, tag = "3")]
+        pub branch: ::prost::alloc::string::String,
+        /// HEAD's commit at that time; empty: there was none
+        #[prost(string, tag = "4")]
+        pub head: ::prost::alloc::string::String,
+        /// since 1970
+        #[prost(uint64, tag = "5")]
+        pub time_ms: u64,
+        #[prost(string, tag = "6")]
+        pub reason: ::prost::alloc::string::String,
+        /// what was under way, such as "merge"; empty: nothing
+        #[prost(string, tag = "7")]
+        pub operation: ::prost::alloc::string::String,
+        /// that differ from HEAD
+        #[prost(uint32, tag = "8")]
+        pub files: u32,
+        #[prost(uint64, tag = "9")]
+        pub bytes: u64,
+        #[prost(uint64, tag = "10")]
+        pub insertions: u64,
+        #[prost(uint64, tag = "11")]
+        pub deletions: u64,
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Repository {
+        #[prost(string, tag = "1")]
+        pub path: ::prost::alloc::string::String,
+        /// the newest first
+        #[prost(message, repeated, tag = "2")]
+        pub saved: ::prost::alloc::vec::Vec<Saved>,
+        #[prost(string, tag = "3")]
+        pub error: ::prost::alloc::string::String,
+    }
+}
+/// Makes the working tree as it was saved. The present one is saved before, and what could not be saved is not
+/// overwritten: CONFLICT. The index and HEAD stay as they are. During a merge, rebase, cherry-pick or revert only
+/// what was saved during the same one is restored; otherwise CONFLICT. BUSY: there is a lock on the index.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipRestore {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipRestored {
+    /// reference of what was there before
+    #[prost(string, tag = "1")]
+    pub before: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub before_commit: ::prost::alloc::string::String,
+    /// written or removed
+    #[prost(uint32, tag = "3")]
+    pub files: u32,
+}
+/// A git bundle of one saved commit, without what the remote-tracking branches have. Answer: WipBundled, then
+/// Data…, the last with end. One that grows too large fails with NO_SPACE.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipBundle {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// empty: the newest
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+    /// 0: 256 MiB
+    #[prost(uint64, tag = "3")]
+    pub max_bytes: u64,
+    /// with all of the history, for a clone that may lack what the remotes had
+    #[prost(bool, tag = "4")]
+    pub whole: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipBundled {
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub commit: ::prost::alloc::string::String,
+}
+/// The reverse, into a clone: client sends the bundle as Data…, the last with end. Its saved commits are then listed
+/// there and can be restored; nothing else changes. CONFLICT: the clone lacks commits that the bundle builds on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipUnbundle {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WipUnbundled {
+    #[prost(string, repeated, tag = "1")]
+    pub references: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Sent at every start before anybody else is let in.
 #[derive(Clone, PartialEq, ::prost::Message)]

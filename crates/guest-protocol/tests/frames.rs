@@ -63,6 +63,11 @@ kinds!(
     MetricsWatch,
     RepositoriesStatus,
     ListProcesses,
+    WipSave,
+    WipList,
+    WipRestore,
+    WipBundle,
+    WipUnbundle,
     Configure,
     Shutdown,
 );
@@ -92,6 +97,11 @@ kinds!(
     Metrics,
     Repositories,
     Processes,
+    WipSaved,
+    WipListing,
+    WipRestored,
+    WipBundled,
+    WipUnbundled,
     Configured,
 );
 
@@ -280,6 +290,10 @@ fn data() -> Data {
     }
 }
 
+fn reference() -> String {
+    text("refs/roost/wip/main/20270101T000000.000Z")
+}
+
 fn size() -> Option<TerminalSize> {
     Some(TerminalSize {
         columns: 132,
@@ -449,6 +463,23 @@ fn requests() -> Vec<client_frame::Body> {
             target: text("../target"),
             overwrite: true,
         }),
+        Body::WipSave(frames::WipSave {
+            path: path(),
+            reason: text("stop"),
+            always: true,
+        }),
+        Body::WipList(frames::WipList { path: path() }),
+        Body::WipRestore(frames::WipRestore {
+            path: path(),
+            reference: reference(),
+        }),
+        Body::WipBundle(frames::WipBundle {
+            path: path(),
+            reference: reference(),
+            max_bytes: 1_000_000,
+            whole: true,
+        }),
+        Body::WipUnbundle(frames::WipUnbundle { path: path() }),
     ]
 }
 
@@ -590,6 +621,51 @@ fn answers() -> Vec<server_frame::Body> {
         Body::Configured(frames::Configured {
             folder: text("/workspaces/demo"),
             folder_empty: true,
+        }),
+        Body::WipSaved(frames::WipSaved {
+            repositories: vec![frames::wip_saved::Repository {
+                path: text("/a"),
+                reference: reference(),
+                commit: text("1234"),
+                changed: true,
+                files: 2,
+                bytes: 5_000_000_000,
+                left_out: vec![text("video")],
+                error: text("no"),
+            }],
+            more: true,
+        }),
+        Body::WipListing(frames::WipListing {
+            repositories: vec![frames::wip_listing::Repository {
+                path: text("/a"),
+                saved: vec![frames::wip_listing::Saved {
+                    reference: reference(),
+                    commit: text("1234"),
+                    branch: text("main"),
+                    head: text("5678"),
+                    time_ms: 1_790_000_000_123,
+                    reason: text("timer"),
+                    operation: text("merge"),
+                    files: 1,
+                    bytes: 2,
+                    insertions: 3,
+                    deletions: 4,
+                }],
+                error: text("no"),
+            }],
+            more: true,
+        }),
+        Body::WipRestored(frames::WipRestored {
+            before: reference(),
+            before_commit: text("1234"),
+            files: 2,
+        }),
+        Body::WipBundled(frames::WipBundled {
+            reference: reference(),
+            commit: text("1234"),
+        }),
+        Body::WipUnbundled(frames::WipUnbundled {
+            references: vec![reference()],
         }),
     ]
 }

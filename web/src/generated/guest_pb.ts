@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file guest.proto.
  */
 export const file_guest: GenFile = /*@__PURE__*/
-  fileDesc("CgtndWVzdC5wcm90bxIOcm9vc3QuZ3Vlc3QudjEimgEKClN0cmVhbU9wZW4SMAoHc2Vzc2lvbhgBIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlNlc3Npb25TdHJlYW1IABIoCgN0Y3AYAiABKAsyGS5yb29zdC5ndWVzdC52MS5UY3BTdHJlYW1IABIoCgNnaXQYAyABKAsyGS5yb29zdC5ndWVzdC52MS5HaXRTdHJlYW1IAEIGCgRraW5kIl8KDVNlc3Npb25TdHJlYW0SKgoFY2xhc3MYASABKA4yGy5yb29zdC5ndWVzdC52MS5TdHJlYW1DbGFzcxIiCgRyb2xlGAIgASgOMhQucm9vc3QuZ3Vlc3QudjEuUm9sZSIZCglUY3BTdHJlYW0SDAoEcG9ydBgBIAEoDSILCglHaXRTdHJlYW0iOAoMU3RyZWFtT3BlbmVkEigKB2ZhaWx1cmUYASABKAsyFy5yb29zdC5ndWVzdC52MS5GYWlsdXJlIt0NCgtDbGllbnRGcmFtZRIMCgRjYWxsGAEgASgEEiYKBWhlbGxvGAIgASgLMhUucm9vc3QuZ3Vlc3QudjEuSGVsbG9IABIoCgZjYW5jZWwYAyABKAsyFi5yb29zdC5ndWVzdC52MS5DYW5jZWxIABIoCgZjcmVkaXQYBCABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRkYXRhGAUgASgLMhQucm9vc3QuZ3Vlc3QudjEuRGF0YUgAEiQKBHBpbmcYBiABKAsyFC5yb29zdC5ndWVzdC52MS5QaW5nSAASLQoJZmlsZV9zdGF0GAogASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZVN0YXRIABItCglmaWxlX2xpc3QYCyABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlzdEgAEi0KCWZpbGVfcmVhZBgMIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVSZWFkSAASLwoKZmlsZV93cml0ZRgNIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXcml0ZUgAEkAKE2ZpbGVfbWFrZV9kaXJlY3RvcnkYDiABKAsyIS5yb29zdC5ndWVzdC52MS5GaWxlTWFrZURpcmVjdG9yeUgAEjEKC2ZpbGVfcmVuYW1lGA8gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZVJlbmFtZUgAEi0KCWZpbGVfY29weRgQIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVDb3B5SAASMQoLZmlsZV9yZW1vdmUYESABKAsyGi5yb29zdC5ndWVzdC52MS5GaWxlUmVtb3ZlSAASLwoKZmlsZV93YXRjaBgSIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXYXRjaEgAEjMKDGZpbGVfYXJjaGl2ZRgTIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVBcmNoaXZlSAASMwoMZmlsZV9leHRyYWN0GBQgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUV4dHJhY3RIABItCglmaWxlX2xpbmsYFSABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlua0gAEjEKC3NlYXJjaF90ZXh0GB4gASgLMhoucm9vc3QuZ3Vlc3QudjEuU2VhcmNoVGV4dEgAEjMKDHNlYXJjaF9maWxlcxgfIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbGVzSAASOQoPdGVybWluYWxfY3JlYXRlGCggASgLMh4ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxDcmVhdGVIABI5Cg90ZXJtaW5hbF9hdHRhY2gYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEF0dGFjaEgAEjkKD3Rlcm1pbmFsX3Jlc2l6ZRgqIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsUmVzaXplSAASNwoOdGVybWluYWxfY2xvc2UYKyABKAsyHS5yb29zdC5ndWVzdC52MS5UZXJtaW5hbENsb3NlSAASNQoNdGVybWluYWxfbGlzdBgsIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsTGlzdEgAEi8KCmV4ZWNfc3RhcnQYMiABKAsyGS5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnRIABIxCgtleGVjX2F0dGFjaBgzIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNBdHRhY2hIABIxCgtleGVjX3NpZ25hbBg0IAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTaWduYWxIABItCglleGVjX2xpc3QYNSABKAsyGC5yb29zdC5ndWVzdC52MS5FeGVjTGlzdEgAEjEKC3BvcnRzX3dhdGNoGDwgASgLMhoucm9vc3QuZ3Vlc3QudjEuUG9ydHNXYXRjaEgAEjUKDW1ldHJpY3Nfd2F0Y2gYPSABKAsyHC5yb29zdC5ndWVzdC52MS5NZXRyaWNzV2F0Y2hIABJBChNyZXBvc2l0b3JpZXNfc3RhdHVzGD4gASgLMiIucm9vc3QuZ3Vlc3QudjEuUmVwb3NpdG9yaWVzU3RhdHVzSAASNwoObGlzdF9wcm9jZXNzZXMYPyABKAsyHS5yb29zdC5ndWVzdC52MS5MaXN0UHJvY2Vzc2VzSAASLgoJY29uZmlndXJlGFAgASgLMhkucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlSAASLAoIc2h1dGRvd24YUSABKAsyGC5yb29zdC5ndWVzdC52MS5TaHV0ZG93bkgAQgYKBGJvZHkirAkKC1NlcnZlckZyYW1lEgwKBGNhbGwYASABKAQSKgoHd2VsY29tZRgCIAEoCzIXLnJvb3N0Lmd1ZXN0LnYxLldlbGNvbWVIABIqCgdmYWlsdXJlGAMgASgLMhcucm9vc3QuZ3Vlc3QudjEuRmFpbHVyZUgAEiQKBGRvbmUYBCABKAsyFC5yb29zdC5ndWVzdC52MS5Eb25lSAASJAoEZGF0YRgFIAEoCzIULnJvb3N0Lmd1ZXN0LnYxLkRhdGFIABIoCgZjcmVkaXQYBiABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRwb25nGAcgASgLMhQucm9vc3QuZ3Vlc3QudjEuUG9uZ0gAEi0KCWZpbGVfaW5mbxgKIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVJbmZvSAASMwoMZmlsZV9saXN0aW5nGAsgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUxpc3RpbmdIABIzCgxmaWxlX3dyaXR0ZW4YDCABKAsyGy5yb29zdC5ndWVzdC52MS5GaWxlV3JpdHRlbkgAEjEKC2ZpbGVfZXZlbnRzGA0gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZUV2ZW50c0gAEjcKDnNlYXJjaF9tYXRjaGVzGB4gASgLMh0ucm9vc3QuZ3Vlc3QudjEuU2VhcmNoTWF0Y2hlc0gAEjkKD3NlYXJjaF9maW5pc2hlZBgfIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbmlzaGVkSAASMwoMc2VhcmNoX3BhdGhzGCAgASgLMhsucm9vc3QuZ3Vlc3QudjEuU2VhcmNoUGF0aHNIABI3Cg50ZXJtaW5hbF9zdGF0ZRgoIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU3RhdGVIABI5Cg90ZXJtaW5hbF9leGl0ZWQYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEV4aXRlZEgAEi4KCXRlcm1pbmFscxgqIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsc0gAEjMKDGV4ZWNfc3RhcnRlZBgyIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTdGFydGVkSAASMQoLZXhlY19leGl0ZWQYMyABKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjRXhpdGVkSAASJgoFZXhlY3MYNCABKAsyFS5yb29zdC5ndWVzdC52MS5FeGVjc0gAEiYKBXBvcnRzGDwgASgLMhUucm9vc3QuZ3Vlc3QudjEuUG9ydHNIABIqCgdtZXRyaWNzGD0gASgLMhcucm9vc3QuZ3Vlc3QudjEuTWV0cmljc0gAEjQKDHJlcG9zaXRvcmllcxg+IAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlJlcG9zaXRvcmllc0gAEi4KCXByb2Nlc3Nlcxg/IAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlByb2Nlc3Nlc0gAEjAKCmNvbmZpZ3VyZWQYUCABKAsyGi5yb29zdC5ndWVzdC52MS5Db25maWd1cmVkSABCBgoEYm9keSIrCgVIZWxsbxISCgpnZW5lcmF0aW9uGAEgASgNEg4KBmNsaWVudBgCIAEoCSJ0CgdXZWxjb21lEhIKCmdlbmVyYXRpb24YASABKA0SFQoNYWdlbnRfdmVyc2lvbhgCIAEoCRIMCgRib290GAMgASgMEgwKBGhvbWUYBCABKAkSEQoJd29ya3NwYWNlGAUgASgJEg8KB3RpbWVfbXMYBiABKAQijgMKB0ZhaWx1cmUSKgoEa2luZBgBIAEoDjIcLnJvb3N0Lmd1ZXN0LnYxLkZhaWx1cmUuS2luZBIPCgdtZXNzYWdlGAIgASgJIsUCCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABISCg5LSU5EX05PVF9GT1VORBABEhcKE0tJTkRfQUxSRUFEWV9FWElTVFMQAhIYChRLSU5EX05PVF9BX0RJUkVDVE9SWRADEhcKE0tJTkRfSVNfQV9ESVJFQ1RPUlkQBBITCg9LSU5EX1BFUk1JU1NJT04QBRIRCg1LSU5EX05PX1NQQUNFEAYSEAoMS0lORF9JTlZBTElEEAcSEgoOS0lORF9DQU5DRUxMRUQQCBIRCg1LSU5EX0NPTkZMSUNUEAkSFAoQS0lORF9VTlNVUFBPUlRFRBAKEg0KCUtJTkRfQlVTWRALEhEKDUtJTkRfSU5URVJOQUwQDBIQCgxLSU5EX1JFRlVTRUQQDRIcChhLSU5EX0RJUkVDVE9SWV9OT1RfRU1QVFkQDiIGCgREb25lIggKBkNhbmNlbCIGCgRQaW5nIgYKBFBvbmcikgEKBERhdGESDgoGb2Zmc2V0GAEgASgEEg0KBWJ5dGVzGAIgASgMEi0KB2NoYW5uZWwYAyABKA4yHC5yb29zdC5ndWVzdC52MS5EYXRhLkNoYW5uZWwSCwoDZW5kGAQgASgIIi8KB0NoYW5uZWwSEAoMQ0hBTk5FTF9NQUlOEAASEgoOQ0hBTk5FTF9TVERFUlIQASIXCgZDcmVkaXQSDQoFYnl0ZXMYASABKAQizgEKCEZpbGVJbmZvEiYKBHR5cGUYASABKA4yGC5yb29zdC5ndWVzdC52MS5GaWxlVHlwZRIPCgdzeW1saW5rGAIgASgIEgwKBHNpemUYAyABKAQSEwoLbW9kaWZpZWRfbXMYBCABKAMSEgoKY3JlYXRlZF9tcxgFIAEoAxIMCgRtb2RlGAYgASgNEg8KB3ZlcnNpb24YByABKAkSDAoEbmFtZRgIIAEoCRIQCgh3cml0YWJsZRgJIAEoCBITCgtsaW5rX3RhcmdldBgKIAEoCSIrCghGaWxlU3RhdBIMCgRwYXRoGAEgASgJEhEKCW5vX2ZvbGxvdxgCIAEoCCIYCghGaWxlTGlzdBIMCgRwYXRoGAEgASgJIkYKC0ZpbGVMaXN0aW5nEikKB2VudHJpZXMYASADKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlSW5mbxIMCgRtb3JlGAIgASgIIjgKCEZpbGVSZWFkEgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgEEg4KBmxlbmd0aBgDIAEoBCKiAQoJRmlsZVdyaXRlEgwKBHBhdGgYASABKAkSDgoGY3JlYXRlGAIgASgIEhEKCW92ZXJ3cml0ZRgDIAEoCBISCgppZl92ZXJzaW9uGAQgASgJEgwKBG1vZGUYBSABKA0SFAoMbWFrZV9wYXJlbnRzGAYgASgIEg4KBnVwbG9hZBgHIAEoCRIOCgZvZmZzZXQYCCABKAQSDAoEbW9yZRgJIAEoCCI1CgtGaWxlV3JpdHRlbhImCgRpbmZvGAEgASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZUluZm8iMgoRRmlsZU1ha2VEaXJlY3RvcnkSDAoEcGF0aBgBIAEoCRIPCgdwYXJlbnRzGAIgASgIIjkKCkZpbGVSZW5hbWUSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIRCglvdmVyd3JpdGUYAyABKAgiNwoIRmlsZUNvcHkSDAoEZnJvbRgBIAEoCRIKCgJ0bxgCIAEoCRIRCglvdmVyd3JpdGUYAyABKAgiLQoKRmlsZVJlbW92ZRIMCgRwYXRoGAEgASgJEhEKCXJlY3Vyc2l2ZRgCIAEoCCJkCglGaWxlV2F0Y2gSDAoEcGF0aBgBIAEoCRIRCglyZWN1cnNpdmUYAiABKAgSEAoIZXhjbHVkZXMYAyADKAkSDgoGcmVzdW1lGAQgASgEEhQKDHJlc3VtZV93YXRjaBgFIAEoDCKbAQoJRmlsZUV2ZW50EiwKBGtpbmQYASABKA4yHi5yb29zdC5ndWVzdC52MS5GaWxlRXZlbnQuS2luZBIMCgRwYXRoGAIgASgJIlIKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhAKDEtJTkRfQ1JFQVRFRBABEhAKDEtJTkRfQ0hBTkdFRBACEhAKDEtJTkRfREVMRVRFRBADImgKCkZpbGVFdmVudHMSKQoGZXZlbnRzGAEgAygLMhkucm9vc3QuZ3Vlc3QudjEuRmlsZUV2ZW50EhAKCHNlcXVlbmNlGAIgASgEEg4KBnJlc2NhbhgDIAEoCBINCgV3YXRjaBgEIAEoDCIoCgtGaWxlQXJjaGl2ZRIMCgRwYXRoGAEgASgJEgsKA3ppcBgCIAEoCCIbCgtGaWxlRXh0cmFjdBIMCgRwYXRoGAEgASgJIjsKCEZpbGVMaW5rEgwKBHBhdGgYASABKAkSDgoGdGFyZ2V0GAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCKyAQoKU2VhcmNoVGV4dBIMCgRyb290GAEgASgJEg8KB3BhdHRlcm4YAiABKAkSDQoFcmVnZXgYAyABKAgSFgoOY2FzZV9zZW5zaXRpdmUYBCABKAgSEgoKd2hvbGVfd29yZBgFIAEoCBIQCghpbmNsdWRlcxgGIAMoCRIQCghleGNsdWRlcxgHIAMoCRIRCglub19pZ25vcmUYCCABKAgSEwoLbWF4X3Jlc3VsdHMYCSABKA0iOwoNU2VhcmNoTWF0Y2hlcxIqCgVmaWxlcxgBIAMoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVNYXRjaGVzIkUKC0ZpbGVNYXRjaGVzEgwKBHBhdGgYASABKAkSKAoFbGluZXMYAiADKAsyGS5yb29zdC5ndWVzdC52MS5MaW5lTWF0Y2giTAoJTGluZU1hdGNoEgwKBGxpbmUYASABKA0SDAoEdGV4dBgCIAEoCRIjCgVzcGFucxgDIAMoCzIULnJvb3N0Lmd1ZXN0LnYxLlNwYW4iIgoEU3BhbhINCgVzdGFydBgBIAEoDRILCgNlbmQYAiABKA0iOwoOU2VhcmNoRmluaXNoZWQSEQoJbGltaXRfaGl0GAEgASgIEhYKDmZpbGVzX3NlYXJjaGVkGAIgASgEInYKC1NlYXJjaEZpbGVzEgwKBHJvb3QYASABKAkSDQoFcXVlcnkYAiABKAkSEAoIZXhjbHVkZXMYAyADKAkSEwoLbWF4X3Jlc3VsdHMYBCABKA0SEQoJbm9faWdub3JlGAUgASgIEhAKCGluY2x1ZGVzGAYgAygJIhwKC1NlYXJjaFBhdGhzEg0KBXBhdGhzGAEgAygJIi0KDFRlcm1pbmFsU2l6ZRIPCgdjb2x1bW5zGAEgASgNEgwKBHJvd3MYAiABKA0i/gEKDlRlcm1pbmFsQ3JlYXRlEioKBHNpemUYASABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUSGQoRd29ya2luZ19kaXJlY3RvcnkYAiABKAkSDwoHY29tbWFuZBgDIAMoCRJECgtlbnZpcm9ubWVudBgEIAMoCzIvLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsQ3JlYXRlLkVudmlyb25tZW50RW50cnkSDQoFdGl0bGUYBSABKAkSCwoDa2V5GAYgASgJGjIKEEVudmlyb25tZW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJtCg5UZXJtaW5hbEF0dGFjaBIQCgh0ZXJtaW5hbBgBIAEoCRIqCgRzaXplGAIgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplEgwKBGhhdmUYAyABKAQSDwoHcmVwYWludBgEIAEoCCKhAQoNVGVybWluYWxTdGF0ZRIQCgh0ZXJtaW5hbBgBIAEoCRIOCgZvZmZzZXQYAiABKAQSEQoJY29udGludWVkGAMgASgIEg8KB3JlcGFpbnQYBCABKAwSKgoEc2l6ZRgFIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRINCgV0aXRsZRgGIAEoCRIPCgdwcm9jZXNzGAcgASgNIjAKDlRlcm1pbmFsRXhpdGVkEgwKBGNvZGUYASABKAUSEAoIc2lnbmFsZWQYAiABKAgiTgoOVGVybWluYWxSZXNpemUSEAoIdGVybWluYWwYASABKAkSKgoEc2l6ZRgCIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZSIhCg1UZXJtaW5hbENsb3NlEhAKCHRlcm1pbmFsGAEgASgJIg4KDFRlcm1pbmFsTGlzdCKgAgoJVGVybWluYWxzEjUKCXRlcm1pbmFscxgBIAMoCzIiLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFscy5UZXJtaW5hbBrbAQoIVGVybWluYWwSEAoIdGVybWluYWwYASABKAkSDQoFdGl0bGUYAiABKAkSKgoEc2l6ZRgDIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRIPCgdwcm9jZXNzGAQgASgNEhAKCGF0dGFjaGVkGAUgASgNEhkKEXdvcmtpbmdfZGlyZWN0b3J5GAYgASgJEhIKCmNyZWF0ZWRfbXMYByABKAQSEgoKZm9yZWdyb3VuZBgIIAEoCRIPCgdjb21tYW5kGAkgAygJEgsKA2tleRgKIAEoCSLuAQoJRXhlY1N0YXJ0Eg8KB2NvbW1hbmQYASADKAkSGQoRd29ya2luZ19kaXJlY3RvcnkYAiABKAkSPwoLZW52aXJvbm1lbnQYAyADKAsyKi5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnQuRW52aXJvbm1lbnRFbnRyeRIMCgRyb290GAQgASgIEhYKDmxpbmdlcl9zZWNvbmRzGAUgASgNEg0KBXN0ZGluGAYgASgIEgsKA2tleRgHIAEoCRoyChBFbnZpcm9ubWVudEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSAoKRXhlY0F0dGFjaBIMCgRleGVjGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJaCgtFeGVjU3RhcnRlZBIMCgRleGVjGAEgASgJEg8KB3Byb2Nlc3MYAiABKA0SFQoNc3Rkb3V0X29mZnNldBgDIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAQgASgEIiwKCkV4ZWNFeGl0ZWQSDAoEY29kZRgBIAEoBRIQCghzaWduYWxlZBgCIAEoCCIqCgpFeGVjU2lnbmFsEgwKBGV4ZWMYASABKAkSDgoGc2lnbmFsGAIgASgFIgoKCEV4ZWNMaXN0IokBCgVFeGVjcxIpCgVleGVjcxgBIAMoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNzLkV4ZWMaVQoERXhlYxIMCgRleGVjGAEgASgJEg8KB2NvbW1hbmQYAiADKAkSDwoHcHJvY2VzcxgDIAEoDRIPCgdydW5uaW5nGAQgASgIEgwKBGNvZGUYBSABKAUiDAoKUG9ydHNXYXRjaCKOAQoFUG9ydHMSKQoFcG9ydHMYASADKAsyGi5yb29zdC5ndWVzdC52MS5Qb3J0cy5Qb3J0GloKBFBvcnQSDAoEcG9ydBgBIAEoDRIPCgdwcm9jZXNzGAIgASgJEgsKA3BpZBgDIAEoDRIVCg1sb29wYmFja19vbmx5GAQgASgIEg8KB2NvbW1hbmQYBSABKAkiIwoMTWV0cmljc1dhdGNoEhMKC2ludGVydmFsX21zGAEgASgNIqoBCgdNZXRyaWNzEgsKA2NwdRgBIAEoARIMCgRjcHVzGAIgASgNEhMKC21lbW9yeV91c2VkGAMgASgEEhQKDG1lbW9yeV90b3RhbBgEIAEoBBIRCglkaXNrX3VzZWQYBSABKAQSEgoKZGlza190b3RhbBgGIAEoBBIMCgRsb2FkGAcgASgBEhEKCXVwdGltZV9tcxgIIAEoBBIRCglwcm9jZXNzZXMYCSABKA0iFAoSUmVwb3NpdG9yaWVzU3RhdHVzItQBCgxSZXBvc2l0b3JpZXMSPQoMcmVwb3NpdG9yaWVzGAEgAygLMicucm9vc3QuZ3Vlc3QudjEuUmVwb3NpdG9yaWVzLlJlcG9zaXRvcnkahAEKClJlcG9zaXRvcnkSDAoEcGF0aBgBIAEoCRIOCgZicmFuY2gYAiABKAkSEwoLdW5jb21taXR0ZWQYAyABKA0SEAoIdW5wdXNoZWQYBCABKA0SEQoJbm9fcmVtb3RlGAUgASgIEg8KB3N0YXNoZXMYBiABKA0SDQoFZXJyb3IYByABKAkiDwoNTGlzdFByb2Nlc3NlcyKtAQoJUHJvY2Vzc2VzEjQKCXByb2Nlc3NlcxgBIAMoCzIhLnJvb3N0Lmd1ZXN0LnYxLlByb2Nlc3Nlcy5Qcm9jZXNzGmoKB1Byb2Nlc3MSCwoDcGlkGAEgASgNEg4KBnBhcmVudBgCIAEoDRIMCgR1c2VyGAMgASgJEg4KBm1lbW9yeRgEIAEoBBITCgtjcHVfc2Vjb25kcxgFIAEoARIPCgdjb21tYW5kGAYgASgJIs0CCglDb25maWd1cmUSEAoIaG9zdG5hbWUYASABKAkSDwoHdGltZV9tcxgCIAEoBBIWCg53b3Jrc3BhY2VfbmFtZRgDIAEoCRIVCg1naXRfdXNlcl9uYW1lGAQgASgJEhYKDmdpdF91c2VyX2VtYWlsGAUgASgJEj8KC2Vudmlyb25tZW50GAYgAygLMioucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlLkVudmlyb25tZW50RW50cnkSGgoSZXh0cmFfY2VydGlmaWNhdGVzGAcgAygJEhMKC25hbWVzZXJ2ZXJzGAggAygJEg4KBmZvbGRlchgJIAEoCRIPCgdlbnRyb3B5GAogASgMEg8KB25ldHdvcmsYCyABKAgaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjIKCkNvbmZpZ3VyZWQSDgoGZm9sZGVyGAEgASgJEhQKDGZvbGRlcl9lbXB0eRgCIAEoCCIcCghTaHV0ZG93bhIQCghncmFjZV9tcxgBIAEoDSpgCgtTdHJlYW1DbGFzcxIcChhTVFJFQU1fQ0xBU1NfVU5TUEVDSUZJRUQQABIcChhTVFJFQU1fQ0xBU1NfSU5URVJBQ1RJVkUQARIVChFTVFJFQU1fQ0xBU1NfQlVMSxACKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESDwoLUk9MRV9FRElUT1IQAhINCglST0xFX0hPU1QQAyp+CghGaWxlVHlwZRIZChVGSUxFX1RZUEVfVU5TUEVDSUZJRUQQABISCg5GSUxFX1RZUEVfRklMRRABEhcKE0ZJTEVfVFlQRV9ESVJFQ1RPUlkQAhIVChFGSUxFX1RZUEVfU1lNTElOSxADEhMKD0ZJTEVfVFlQRV9PVEhFUhAEYgZwcm90bzM");
+  fileDesc("CgtndWVzdC5wcm90bxIOcm9vc3QuZ3Vlc3QudjEimgEKClN0cmVhbU9wZW4SMAoHc2Vzc2lvbhgBIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlNlc3Npb25TdHJlYW1IABIoCgN0Y3AYAiABKAsyGS5yb29zdC5ndWVzdC52MS5UY3BTdHJlYW1IABIoCgNnaXQYAyABKAsyGS5yb29zdC5ndWVzdC52MS5HaXRTdHJlYW1IAEIGCgRraW5kIl8KDVNlc3Npb25TdHJlYW0SKgoFY2xhc3MYASABKA4yGy5yb29zdC5ndWVzdC52MS5TdHJlYW1DbGFzcxIiCgRyb2xlGAIgASgOMhQucm9vc3QuZ3Vlc3QudjEuUm9sZSIZCglUY3BTdHJlYW0SDAoEcG9ydBgBIAEoDSILCglHaXRTdHJlYW0iOAoMU3RyZWFtT3BlbmVkEigKB2ZhaWx1cmUYASABKAsyFy5yb29zdC5ndWVzdC52MS5GYWlsdXJlItAPCgtDbGllbnRGcmFtZRIMCgRjYWxsGAEgASgEEiYKBWhlbGxvGAIgASgLMhUucm9vc3QuZ3Vlc3QudjEuSGVsbG9IABIoCgZjYW5jZWwYAyABKAsyFi5yb29zdC5ndWVzdC52MS5DYW5jZWxIABIoCgZjcmVkaXQYBCABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRkYXRhGAUgASgLMhQucm9vc3QuZ3Vlc3QudjEuRGF0YUgAEiQKBHBpbmcYBiABKAsyFC5yb29zdC5ndWVzdC52MS5QaW5nSAASLQoJZmlsZV9zdGF0GAogASgLMhgucm9vc3QuZ3Vlc3QudjEuRmlsZVN0YXRIABItCglmaWxlX2xpc3QYCyABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlzdEgAEi0KCWZpbGVfcmVhZBgMIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVSZWFkSAASLwoKZmlsZV93cml0ZRgNIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXcml0ZUgAEkAKE2ZpbGVfbWFrZV9kaXJlY3RvcnkYDiABKAsyIS5yb29zdC5ndWVzdC52MS5GaWxlTWFrZURpcmVjdG9yeUgAEjEKC2ZpbGVfcmVuYW1lGA8gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZVJlbmFtZUgAEi0KCWZpbGVfY29weRgQIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVDb3B5SAASMQoLZmlsZV9yZW1vdmUYESABKAsyGi5yb29zdC5ndWVzdC52MS5GaWxlUmVtb3ZlSAASLwoKZmlsZV93YXRjaBgSIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLkZpbGVXYXRjaEgAEjMKDGZpbGVfYXJjaGl2ZRgTIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkZpbGVBcmNoaXZlSAASMwoMZmlsZV9leHRyYWN0GBQgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUV4dHJhY3RIABItCglmaWxlX2xpbmsYFSABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlTGlua0gAEjEKC3NlYXJjaF90ZXh0GB4gASgLMhoucm9vc3QuZ3Vlc3QudjEuU2VhcmNoVGV4dEgAEjMKDHNlYXJjaF9maWxlcxgfIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbGVzSAASOQoPdGVybWluYWxfY3JlYXRlGCggASgLMh4ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxDcmVhdGVIABI5Cg90ZXJtaW5hbF9hdHRhY2gYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEF0dGFjaEgAEjkKD3Rlcm1pbmFsX3Jlc2l6ZRgqIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsUmVzaXplSAASNwoOdGVybWluYWxfY2xvc2UYKyABKAsyHS5yb29zdC5ndWVzdC52MS5UZXJtaW5hbENsb3NlSAASNQoNdGVybWluYWxfbGlzdBgsIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsTGlzdEgAEi8KCmV4ZWNfc3RhcnQYMiABKAsyGS5yb29zdC5ndWVzdC52MS5FeGVjU3RhcnRIABIxCgtleGVjX2F0dGFjaBgzIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNBdHRhY2hIABIxCgtleGVjX3NpZ25hbBg0IAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTaWduYWxIABItCglleGVjX2xpc3QYNSABKAsyGC5yb29zdC5ndWVzdC52MS5FeGVjTGlzdEgAEjEKC3BvcnRzX3dhdGNoGDwgASgLMhoucm9vc3QuZ3Vlc3QudjEuUG9ydHNXYXRjaEgAEjUKDW1ldHJpY3Nfd2F0Y2gYPSABKAsyHC5yb29zdC5ndWVzdC52MS5NZXRyaWNzV2F0Y2hIABJBChNyZXBvc2l0b3JpZXNfc3RhdHVzGD4gASgLMiIucm9vc3QuZ3Vlc3QudjEuUmVwb3NpdG9yaWVzU3RhdHVzSAASNwoObGlzdF9wcm9jZXNzZXMYPyABKAsyHS5yb29zdC5ndWVzdC52MS5MaXN0UHJvY2Vzc2VzSAASKwoId2lwX3NhdmUYRiABKAsyFy5yb29zdC5ndWVzdC52MS5XaXBTYXZlSAASKwoId2lwX2xpc3QYRyABKAsyFy5yb29zdC5ndWVzdC52MS5XaXBMaXN0SAASMQoLd2lwX3Jlc3RvcmUYSCABKAsyGi5yb29zdC5ndWVzdC52MS5XaXBSZXN0b3JlSAASLwoKd2lwX2J1bmRsZRhJIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLldpcEJ1bmRsZUgAEjMKDHdpcF91bmJ1bmRsZRhKIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLldpcFVuYnVuZGxlSAASLgoJY29uZmlndXJlGFAgASgLMhkucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlSAASLAoIc2h1dGRvd24YUSABKAsyGC5yb29zdC5ndWVzdC52MS5TaHV0ZG93bkgAQgYKBGJvZHkirQsKC1NlcnZlckZyYW1lEgwKBGNhbGwYASABKAQSKgoHd2VsY29tZRgCIAEoCzIXLnJvb3N0Lmd1ZXN0LnYxLldlbGNvbWVIABIqCgdmYWlsdXJlGAMgASgLMhcucm9vc3QuZ3Vlc3QudjEuRmFpbHVyZUgAEiQKBGRvbmUYBCABKAsyFC5yb29zdC5ndWVzdC52MS5Eb25lSAASJAoEZGF0YRgFIAEoCzIULnJvb3N0Lmd1ZXN0LnYxLkRhdGFIABIoCgZjcmVkaXQYBiABKAsyFi5yb29zdC5ndWVzdC52MS5DcmVkaXRIABIkCgRwb25nGAcgASgLMhQucm9vc3QuZ3Vlc3QudjEuUG9uZ0gAEi0KCWZpbGVfaW5mbxgKIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVJbmZvSAASMwoMZmlsZV9saXN0aW5nGAsgASgLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZUxpc3RpbmdIABIzCgxmaWxlX3dyaXR0ZW4YDCABKAsyGy5yb29zdC5ndWVzdC52MS5GaWxlV3JpdHRlbkgAEjEKC2ZpbGVfZXZlbnRzGA0gASgLMhoucm9vc3QuZ3Vlc3QudjEuRmlsZUV2ZW50c0gAEjcKDnNlYXJjaF9tYXRjaGVzGB4gASgLMh0ucm9vc3QuZ3Vlc3QudjEuU2VhcmNoTWF0Y2hlc0gAEjkKD3NlYXJjaF9maW5pc2hlZBgfIAEoCzIeLnJvb3N0Lmd1ZXN0LnYxLlNlYXJjaEZpbmlzaGVkSAASMwoMc2VhcmNoX3BhdGhzGCAgASgLMhsucm9vc3QuZ3Vlc3QudjEuU2VhcmNoUGF0aHNIABI3Cg50ZXJtaW5hbF9zdGF0ZRgoIAEoCzIdLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU3RhdGVIABI5Cg90ZXJtaW5hbF9leGl0ZWQYKSABKAsyHi5yb29zdC5ndWVzdC52MS5UZXJtaW5hbEV4aXRlZEgAEi4KCXRlcm1pbmFscxgqIAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsc0gAEjMKDGV4ZWNfc3RhcnRlZBgyIAEoCzIbLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTdGFydGVkSAASMQoLZXhlY19leGl0ZWQYMyABKAsyGi5yb29zdC5ndWVzdC52MS5FeGVjRXhpdGVkSAASJgoFZXhlY3MYNCABKAsyFS5yb29zdC5ndWVzdC52MS5FeGVjc0gAEiYKBXBvcnRzGDwgASgLMhUucm9vc3QuZ3Vlc3QudjEuUG9ydHNIABIqCgdtZXRyaWNzGD0gASgLMhcucm9vc3QuZ3Vlc3QudjEuTWV0cmljc0gAEjQKDHJlcG9zaXRvcmllcxg+IAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlJlcG9zaXRvcmllc0gAEi4KCXByb2Nlc3Nlcxg/IAEoCzIZLnJvb3N0Lmd1ZXN0LnYxLlByb2Nlc3Nlc0gAEi0KCXdpcF9zYXZlZBhGIAEoCzIYLnJvb3N0Lmd1ZXN0LnYxLldpcFNhdmVkSAASMQoLd2lwX2xpc3RpbmcYRyABKAsyGi5yb29zdC5ndWVzdC52MS5XaXBMaXN0aW5nSAASMwoMd2lwX3Jlc3RvcmVkGEggASgLMhsucm9vc3QuZ3Vlc3QudjEuV2lwUmVzdG9yZWRIABIxCgt3aXBfYnVuZGxlZBhJIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLldpcEJ1bmRsZWRIABI1Cg13aXBfdW5idW5kbGVkGEogASgLMhwucm9vc3QuZ3Vlc3QudjEuV2lwVW5idW5kbGVkSAASMAoKY29uZmlndXJlZBhQIAEoCzIaLnJvb3N0Lmd1ZXN0LnYxLkNvbmZpZ3VyZWRIAEIGCgRib2R5IisKBUhlbGxvEhIKCmdlbmVyYXRpb24YASABKA0SDgoGY2xpZW50GAIgASgJInQKB1dlbGNvbWUSEgoKZ2VuZXJhdGlvbhgBIAEoDRIVCg1hZ2VudF92ZXJzaW9uGAIgASgJEgwKBGJvb3QYAyABKAwSDAoEaG9tZRgEIAEoCRIRCgl3b3Jrc3BhY2UYBSABKAkSDwoHdGltZV9tcxgGIAEoBCKOAwoHRmFpbHVyZRIqCgRraW5kGAEgASgOMhwucm9vc3QuZ3Vlc3QudjEuRmFpbHVyZS5LaW5kEg8KB21lc3NhZ2UYAiABKAkixQIKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhIKDktJTkRfTk9UX0ZPVU5EEAESFwoTS0lORF9BTFJFQURZX0VYSVNUUxACEhgKFEtJTkRfTk9UX0FfRElSRUNUT1JZEAMSFwoTS0lORF9JU19BX0RJUkVDVE9SWRAEEhMKD0tJTkRfUEVSTUlTU0lPThAFEhEKDUtJTkRfTk9fU1BBQ0UQBhIQCgxLSU5EX0lOVkFMSUQQBxISCg5LSU5EX0NBTkNFTExFRBAIEhEKDUtJTkRfQ09ORkxJQ1QQCRIUChBLSU5EX1VOU1VQUE9SVEVEEAoSDQoJS0lORF9CVVNZEAsSEQoNS0lORF9JTlRFUk5BTBAMEhAKDEtJTkRfUkVGVVNFRBANEhwKGEtJTkRfRElSRUNUT1JZX05PVF9FTVBUWRAOIgYKBERvbmUiCAoGQ2FuY2VsIgYKBFBpbmciBgoEUG9uZyKSAQoERGF0YRIOCgZvZmZzZXQYASABKAQSDQoFYnl0ZXMYAiABKAwSLQoHY2hhbm5lbBgDIAEoDjIcLnJvb3N0Lmd1ZXN0LnYxLkRhdGEuQ2hhbm5lbBILCgNlbmQYBCABKAgiLwoHQ2hhbm5lbBIQCgxDSEFOTkVMX01BSU4QABISCg5DSEFOTkVMX1NUREVSUhABIhcKBkNyZWRpdBINCgVieXRlcxgBIAEoBCLOAQoIRmlsZUluZm8SJgoEdHlwZRgBIAEoDjIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVUeXBlEg8KB3N5bWxpbmsYAiABKAgSDAoEc2l6ZRgDIAEoBBITCgttb2RpZmllZF9tcxgEIAEoAxISCgpjcmVhdGVkX21zGAUgASgDEgwKBG1vZGUYBiABKA0SDwoHdmVyc2lvbhgHIAEoCRIMCgRuYW1lGAggASgJEhAKCHdyaXRhYmxlGAkgASgIEhMKC2xpbmtfdGFyZ2V0GAogASgJIisKCEZpbGVTdGF0EgwKBHBhdGgYASABKAkSEQoJbm9fZm9sbG93GAIgASgIIhgKCEZpbGVMaXN0EgwKBHBhdGgYASABKAkiRgoLRmlsZUxpc3RpbmcSKQoHZW50cmllcxgBIAMoCzIYLnJvb3N0Lmd1ZXN0LnYxLkZpbGVJbmZvEgwKBG1vcmUYAiABKAgiOAoIRmlsZVJlYWQSDAoEcGF0aBgBIAEoCRIOCgZvZmZzZXQYAiABKAQSDgoGbGVuZ3RoGAMgASgEIqIBCglGaWxlV3JpdGUSDAoEcGF0aBgBIAEoCRIOCgZjcmVhdGUYAiABKAgSEQoJb3ZlcndyaXRlGAMgASgIEhIKCmlmX3ZlcnNpb24YBCABKAkSDAoEbW9kZRgFIAEoDRIUCgxtYWtlX3BhcmVudHMYBiABKAgSDgoGdXBsb2FkGAcgASgJEg4KBm9mZnNldBgIIAEoBBIMCgRtb3JlGAkgASgIIjUKC0ZpbGVXcml0dGVuEiYKBGluZm8YASABKAsyGC5yb29zdC5ndWVzdC52MS5GaWxlSW5mbyIyChFGaWxlTWFrZURpcmVjdG9yeRIMCgRwYXRoGAEgASgJEg8KB3BhcmVudHMYAiABKAgiOQoKRmlsZVJlbmFtZRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCI3CghGaWxlQ29weRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCCItCgpGaWxlUmVtb3ZlEgwKBHBhdGgYASABKAkSEQoJcmVjdXJzaXZlGAIgASgIImQKCUZpbGVXYXRjaBIMCgRwYXRoGAEgASgJEhEKCXJlY3Vyc2l2ZRgCIAEoCBIQCghleGNsdWRlcxgDIAMoCRIOCgZyZXN1bWUYBCABKAQSFAoMcmVzdW1lX3dhdGNoGAUgASgMIpsBCglGaWxlRXZlbnQSLAoEa2luZBgBIAEoDjIeLnJvb3N0Lmd1ZXN0LnYxLkZpbGVFdmVudC5LaW5kEgwKBHBhdGgYAiABKAkiUgoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASEAoMS0lORF9DUkVBVEVEEAESEAoMS0lORF9DSEFOR0VEEAISEAoMS0lORF9ERUxFVEVEEAMiaAoKRmlsZUV2ZW50cxIpCgZldmVudHMYASADKAsyGS5yb29zdC5ndWVzdC52MS5GaWxlRXZlbnQSEAoIc2VxdWVuY2UYAiABKAQSDgoGcmVzY2FuGAMgASgIEg0KBXdhdGNoGAQgASgMIigKC0ZpbGVBcmNoaXZlEgwKBHBhdGgYASABKAkSCwoDemlwGAIgASgIIhsKC0ZpbGVFeHRyYWN0EgwKBHBhdGgYASABKAkiOwoIRmlsZUxpbmsSDAoEcGF0aBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSEQoJb3ZlcndyaXRlGAMgASgIIrIBCgpTZWFyY2hUZXh0EgwKBHJvb3QYASABKAkSDwoHcGF0dGVybhgCIAEoCRINCgVyZWdleBgDIAEoCBIWCg5jYXNlX3NlbnNpdGl2ZRgEIAEoCBISCgp3aG9sZV93b3JkGAUgASgIEhAKCGluY2x1ZGVzGAYgAygJEhAKCGV4Y2x1ZGVzGAcgAygJEhEKCW5vX2lnbm9yZRgIIAEoCBITCgttYXhfcmVzdWx0cxgJIAEoDSI7Cg1TZWFyY2hNYXRjaGVzEioKBWZpbGVzGAEgAygLMhsucm9vc3QuZ3Vlc3QudjEuRmlsZU1hdGNoZXMiRQoLRmlsZU1hdGNoZXMSDAoEcGF0aBgBIAEoCRIoCgVsaW5lcxgCIAMoCzIZLnJvb3N0Lmd1ZXN0LnYxLkxpbmVNYXRjaCJMCglMaW5lTWF0Y2gSDAoEbGluZRgBIAEoDRIMCgR0ZXh0GAIgASgJEiMKBXNwYW5zGAMgAygLMhQucm9vc3QuZ3Vlc3QudjEuU3BhbiIiCgRTcGFuEg0KBXN0YXJ0GAEgASgNEgsKA2VuZBgCIAEoDSI7Cg5TZWFyY2hGaW5pc2hlZBIRCglsaW1pdF9oaXQYASABKAgSFgoOZmlsZXNfc2VhcmNoZWQYAiABKAQidgoLU2VhcmNoRmlsZXMSDAoEcm9vdBgBIAEoCRINCgVxdWVyeRgCIAEoCRIQCghleGNsdWRlcxgDIAMoCRITCgttYXhfcmVzdWx0cxgEIAEoDRIRCglub19pZ25vcmUYBSABKAgSEAoIaW5jbHVkZXMYBiADKAkiHAoLU2VhcmNoUGF0aHMSDQoFcGF0aHMYASADKAkiLQoMVGVybWluYWxTaXplEg8KB2NvbHVtbnMYASABKA0SDAoEcm93cxgCIAEoDSL+AQoOVGVybWluYWxDcmVhdGUSKgoEc2l6ZRgBIAEoCzIcLnJvb3N0Lmd1ZXN0LnYxLlRlcm1pbmFsU2l6ZRIZChF3b3JraW5nX2RpcmVjdG9yeRgCIAEoCRIPCgdjb21tYW5kGAMgAygJEkQKC2Vudmlyb25tZW50GAQgAygLMi8ucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxDcmVhdGUuRW52aXJvbm1lbnRFbnRyeRINCgV0aXRsZRgFIAEoCRILCgNrZXkYBiABKAkaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIm0KDlRlcm1pbmFsQXR0YWNoEhAKCHRlcm1pbmFsGAEgASgJEioKBHNpemUYAiABKAsyHC5yb29zdC5ndWVzdC52MS5UZXJtaW5hbFNpemUSDAoEaGF2ZRgDIAEoBBIPCgdyZXBhaW50GAQgASgIIqEBCg1UZXJtaW5hbFN0YXRlEhAKCHRlcm1pbmFsGAEgASgJEg4KBm9mZnNldBgCIAEoBBIRCgljb250aW51ZWQYAyABKAgSDwoHcmVwYWludBgEIAEoDBIqCgRzaXplGAUgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplEg0KBXRpdGxlGAYgASgJEg8KB3Byb2Nlc3MYByABKA0iMAoOVGVybWluYWxFeGl0ZWQSDAoEY29kZRgBIAEoBRIQCghzaWduYWxlZBgCIAEoCCJOCg5UZXJtaW5hbFJlc2l6ZRIQCgh0ZXJtaW5hbBgBIAEoCRIqCgRzaXplGAIgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplIiEKDVRlcm1pbmFsQ2xvc2USEAoIdGVybWluYWwYASABKAkiDgoMVGVybWluYWxMaXN0IqACCglUZXJtaW5hbHMSNQoJdGVybWluYWxzGAEgAygLMiIucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxzLlRlcm1pbmFsGtsBCghUZXJtaW5hbBIQCgh0ZXJtaW5hbBgBIAEoCRINCgV0aXRsZRgCIAEoCRIqCgRzaXplGAMgASgLMhwucm9vc3QuZ3Vlc3QudjEuVGVybWluYWxTaXplEg8KB3Byb2Nlc3MYBCABKA0SEAoIYXR0YWNoZWQYBSABKA0SGQoRd29ya2luZ19kaXJlY3RvcnkYBiABKAkSEgoKY3JlYXRlZF9tcxgHIAEoBBISCgpmb3JlZ3JvdW5kGAggASgJEg8KB2NvbW1hbmQYCSADKAkSCwoDa2V5GAogASgJIu4BCglFeGVjU3RhcnQSDwoHY29tbWFuZBgBIAMoCRIZChF3b3JraW5nX2RpcmVjdG9yeRgCIAEoCRI/CgtlbnZpcm9ubWVudBgDIAMoCzIqLnJvb3N0Lmd1ZXN0LnYxLkV4ZWNTdGFydC5FbnZpcm9ubWVudEVudHJ5EgwKBHJvb3QYBCABKAgSFgoObGluZ2VyX3NlY29uZHMYBSABKA0SDQoFc3RkaW4YBiABKAgSCwoDa2V5GAcgASgJGjIKEEVudmlyb25tZW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJICgpFeGVjQXR0YWNoEgwKBGV4ZWMYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIloKC0V4ZWNTdGFydGVkEgwKBGV4ZWMYASABKAkSDwoHcHJvY2VzcxgCIAEoDRIVCg1zdGRvdXRfb2Zmc2V0GAMgASgEEhUKDXN0ZGVycl9vZmZzZXQYBCABKAQiLAoKRXhlY0V4aXRlZBIMCgRjb2RlGAEgASgFEhAKCHNpZ25hbGVkGAIgASgIIioKCkV4ZWNTaWduYWwSDAoEZXhlYxgBIAEoCRIOCgZzaWduYWwYAiABKAUiCgoIRXhlY0xpc3QiiQEKBUV4ZWNzEikKBWV4ZWNzGAEgAygLMhoucm9vc3QuZ3Vlc3QudjEuRXhlY3MuRXhlYxpVCgRFeGVjEgwKBGV4ZWMYASABKAkSDwoHY29tbWFuZBgCIAMoCRIPCgdwcm9jZXNzGAMgASgNEg8KB3J1bm5pbmcYBCABKAgSDAoEY29kZRgFIAEoBSIMCgpQb3J0c1dhdGNoIo4BCgVQb3J0cxIpCgVwb3J0cxgBIAMoCzIaLnJvb3N0Lmd1ZXN0LnYxLlBvcnRzLlBvcnQaWgoEUG9ydBIMCgRwb3J0GAEgASgNEg8KB3Byb2Nlc3MYAiABKAkSCwoDcGlkGAMgASgNEhUKDWxvb3BiYWNrX29ubHkYBCABKAgSDwoHY29tbWFuZBgFIAEoCSIjCgxNZXRyaWNzV2F0Y2gSEwoLaW50ZXJ2YWxfbXMYASABKA0iqgEKB01ldHJpY3MSCwoDY3B1GAEgASgBEgwKBGNwdXMYAiABKA0SEwoLbWVtb3J5X3VzZWQYAyABKAQSFAoMbWVtb3J5X3RvdGFsGAQgASgEEhEKCWRpc2tfdXNlZBgFIAEoBBISCgpkaXNrX3RvdGFsGAYgASgEEgwKBGxvYWQYByABKAESEQoJdXB0aW1lX21zGAggASgEEhEKCXByb2Nlc3NlcxgJIAEoDSIUChJSZXBvc2l0b3JpZXNTdGF0dXMi1AEKDFJlcG9zaXRvcmllcxI9CgxyZXBvc2l0b3JpZXMYASADKAsyJy5yb29zdC5ndWVzdC52MS5SZXBvc2l0b3JpZXMuUmVwb3NpdG9yeRqEAQoKUmVwb3NpdG9yeRIMCgRwYXRoGAEgASgJEg4KBmJyYW5jaBgCIAEoCRITCgt1bmNvbW1pdHRlZBgDIAEoDRIQCgh1bnB1c2hlZBgEIAEoDRIRCglub19yZW1vdGUYBSABKAgSDwoHc3Rhc2hlcxgGIAEoDRINCgVlcnJvchgHIAEoCSIPCg1MaXN0UHJvY2Vzc2VzIq0BCglQcm9jZXNzZXMSNAoJcHJvY2Vzc2VzGAEgAygLMiEucm9vc3QuZ3Vlc3QudjEuUHJvY2Vzc2VzLlByb2Nlc3MaagoHUHJvY2VzcxILCgNwaWQYASABKA0SDgoGcGFyZW50GAIgASgNEgwKBHVzZXIYAyABKAkSDgoGbWVtb3J5GAQgASgEEhMKC2NwdV9zZWNvbmRzGAUgASgBEg8KB2NvbW1hbmQYBiABKAkiNwoHV2lwU2F2ZRIMCgRwYXRoGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIOCgZhbHdheXMYAyABKAgi4wEKCFdpcFNhdmVkEjkKDHJlcG9zaXRvcmllcxgBIAMoCzIjLnJvb3N0Lmd1ZXN0LnYxLldpcFNhdmVkLlJlcG9zaXRvcnkSDAoEbW9yZRgCIAEoCBqNAQoKUmVwb3NpdG9yeRIMCgRwYXRoGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRIOCgZjb21taXQYAyABKAkSDwoHY2hhbmdlZBgEIAEoCBINCgVmaWxlcxgFIAEoDRINCgVieXRlcxgGIAEoBBIQCghsZWZ0X291dBgHIAMoCRINCgVlcnJvchgIIAEoCSIXCgdXaXBMaXN0EgwKBHBhdGgYASABKAki9wIKCldpcExpc3RpbmcSOwoMcmVwb3NpdG9yaWVzGAEgAygLMiUucm9vc3QuZ3Vlc3QudjEuV2lwTGlzdGluZy5SZXBvc2l0b3J5EgwKBG1vcmUYAiABKAgawQEKBVNhdmVkEhEKCXJlZmVyZW5jZRgBIAEoCRIOCgZjb21taXQYAiABKAkSDgoGYnJhbmNoGAMgASgJEgwKBGhlYWQYBCABKAkSDwoHdGltZV9tcxgFIAEoBBIOCgZyZWFzb24YBiABKAkSEQoJb3BlcmF0aW9uGAcgASgJEg0KBWZpbGVzGAggASgNEg0KBWJ5dGVzGAkgASgEEhIKCmluc2VydGlvbnMYCiABKAQSEQoJZGVsZXRpb25zGAsgASgEGloKClJlcG9zaXRvcnkSDAoEcGF0aBgBIAEoCRIvCgVzYXZlZBgCIAMoCzIgLnJvb3N0Lmd1ZXN0LnYxLldpcExpc3RpbmcuU2F2ZWQSDQoFZXJyb3IYAyABKAkiLQoKV2lwUmVzdG9yZRIMCgRwYXRoGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCSJDCgtXaXBSZXN0b3JlZBIOCgZiZWZvcmUYASABKAkSFQoNYmVmb3JlX2NvbW1pdBgCIAEoCRINCgVmaWxlcxgDIAEoDSJOCglXaXBCdW5kbGUSDAoEcGF0aBgBIAEoCRIRCglyZWZlcmVuY2UYAiABKAkSEQoJbWF4X2J5dGVzGAMgASgEEg0KBXdob2xlGAQgASgIIi8KCldpcEJ1bmRsZWQSEQoJcmVmZXJlbmNlGAEgASgJEg4KBmNvbW1pdBgCIAEoCSIbCgtXaXBVbmJ1bmRsZRIMCgRwYXRoGAEgASgJIiIKDFdpcFVuYnVuZGxlZBISCgpyZWZlcmVuY2VzGAEgAygJIs0CCglDb25maWd1cmUSEAoIaG9zdG5hbWUYASABKAkSDwoHdGltZV9tcxgCIAEoBBIWCg53b3Jrc3BhY2VfbmFtZRgDIAEoCRIVCg1naXRfdXNlcl9uYW1lGAQgASgJEhYKDmdpdF91c2VyX2VtYWlsGAUgASgJEj8KC2Vudmlyb25tZW50GAYgAygLMioucm9vc3QuZ3Vlc3QudjEuQ29uZmlndXJlLkVudmlyb25tZW50RW50cnkSGgoSZXh0cmFfY2VydGlmaWNhdGVzGAcgAygJEhMKC25hbWVzZXJ2ZXJzGAggAygJEg4KBmZvbGRlchgJIAEoCRIPCgdlbnRyb3B5GAogASgMEg8KB25ldHdvcmsYCyABKAgaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjIKCkNvbmZpZ3VyZWQSDgoGZm9sZGVyGAEgASgJEhQKDGZvbGRlcl9lbXB0eRgCIAEoCCIcCghTaHV0ZG93bhIQCghncmFjZV9tcxgBIAEoDSpgCgtTdHJlYW1DbGFzcxIcChhTVFJFQU1fQ0xBU1NfVU5TUEVDSUZJRUQQABIcChhTVFJFQU1fQ0xBU1NfSU5URVJBQ1RJVkUQARIVChFTVFJFQU1fQ0xBU1NfQlVMSxACKk0KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESDwoLUk9MRV9FRElUT1IQAhINCglST0xFX0hPU1QQAyp+CghGaWxlVHlwZRIZChVGSUxFX1RZUEVfVU5TUEVDSUZJRUQQABISCg5GSUxFX1RZUEVfRklMRRABEhcKE0ZJTEVfVFlQRV9ESVJFQ1RPUlkQAhIVChFGSUxFX1RZUEVfU1lNTElOSxADEhMKD0ZJTEVfVFlQRV9PVEhFUhAEYgZwcm90bzM");
 
 /**
  * First frame of every stream on the link.
@@ -353,6 +353,36 @@ export type ClientFrame = Message<"roost.guest.v1.ClientFrame"> & {
     case: "listProcesses";
   } | {
     /**
+     * @generated from field: roost.guest.v1.WipSave wip_save = 70;
+     */
+    value: WipSave;
+    case: "wipSave";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipList wip_list = 71;
+     */
+    value: WipList;
+    case: "wipList";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipRestore wip_restore = 72;
+     */
+    value: WipRestore;
+    case: "wipRestore";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipBundle wip_bundle = 73;
+     */
+    value: WipBundle;
+    case: "wipBundle";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipUnbundle wip_unbundle = 74;
+     */
+    value: WipUnbundle;
+    case: "wipUnbundle";
+  } | {
+    /**
      * Only with ROLE_HOST.
      *
      * @generated from field: roost.guest.v1.Configure configure = 80;
@@ -535,6 +565,36 @@ export type ServerFrame = Message<"roost.guest.v1.ServerFrame"> & {
      */
     value: Processes;
     case: "processes";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipSaved wip_saved = 70;
+     */
+    value: WipSaved;
+    case: "wipSaved";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipListing wip_listing = 71;
+     */
+    value: WipListing;
+    case: "wipListing";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipRestored wip_restored = 72;
+     */
+    value: WipRestored;
+    case: "wipRestored";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipBundled wip_bundled = 73;
+     */
+    value: WipBundled;
+    case: "wipBundled";
+  } | {
+    /**
+     * @generated from field: roost.guest.v1.WipUnbundled wip_unbundled = 74;
+     */
+    value: WipUnbundled;
+    case: "wipUnbundled";
   } | {
     /**
      * @generated from field: roost.guest.v1.Configured configured = 80;
@@ -2552,6 +2612,427 @@ export const Processes_ProcessSchema: GenMessage<Processes_Process> = /*@__PURE_
   messageDesc(file_guest, 64, 0);
 
 /**
+ * @generated from message roost.guest.v1.WipSave
+ */
+export type WipSave = Message<"roost.guest.v1.WipSave"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * a few words for people, such as "stop"; empty: "asked"
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * also where nothing is uncommitted: for a bundle of commits that were never pushed
+   *
+   * @generated from field: bool always = 3;
+   */
+  always: boolean;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipSave.
+ * Use `create(WipSaveSchema)` to create a new message.
+ */
+export const WipSaveSchema: GenMessage<WipSave> = /*@__PURE__*/
+  messageDesc(file_guest, 65);
+
+/**
+ * @generated from message roost.guest.v1.WipSaved
+ */
+export type WipSaved = Message<"roost.guest.v1.WipSaved"> & {
+  /**
+   * @generated from field: repeated roost.guest.v1.WipSaved.Repository repositories = 1;
+   */
+  repositories: WipSaved_Repository[];
+
+  /**
+   * several frames, the last without more
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipSaved.
+ * Use `create(WipSavedSchema)` to create a new message.
+ */
+export const WipSavedSchema: GenMessage<WipSaved> = /*@__PURE__*/
+  messageDesc(file_guest, 66);
+
+/**
+ * @generated from message roost.guest.v1.WipSaved.Repository
+ */
+export type WipSaved_Repository = Message<"roost.guest.v1.WipSaved.Repository"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * empty: nothing is uncommitted, or there is an error
+   *
+   * @generated from field: string reference = 2;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string commit = 3;
+   */
+  commit: string;
+
+  /**
+   * false: the same has been saved before, as `reference`
+   *
+   * @generated from field: bool changed = 4;
+   */
+  changed: boolean;
+
+  /**
+   * that differ from HEAD
+   *
+   * @generated from field: uint32 files = 5;
+   */
+  files: number;
+
+  /**
+   * of those, as they are in the working tree
+   *
+   * @generated from field: uint64 bytes = 6;
+   */
+  bytes: bigint;
+
+  /**
+   * not saved, being too large, too many, unreadable or other repositories; the first 100
+   *
+   * @generated from field: repeated string left_out = 7;
+   */
+  leftOut: string[];
+
+  /**
+   * @generated from field: string error = 8;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipSaved.Repository.
+ * Use `create(WipSaved_RepositorySchema)` to create a new message.
+ */
+export const WipSaved_RepositorySchema: GenMessage<WipSaved_Repository> = /*@__PURE__*/
+  messageDesc(file_guest, 66, 0);
+
+/**
+ * @generated from message roost.guest.v1.WipList
+ */
+export type WipList = Message<"roost.guest.v1.WipList"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipList.
+ * Use `create(WipListSchema)` to create a new message.
+ */
+export const WipListSchema: GenMessage<WipList> = /*@__PURE__*/
+  messageDesc(file_guest, 67);
+
+/**
+ * @generated from message roost.guest.v1.WipListing
+ */
+export type WipListing = Message<"roost.guest.v1.WipListing"> & {
+  /**
+   * @generated from field: repeated roost.guest.v1.WipListing.Repository repositories = 1;
+   */
+  repositories: WipListing_Repository[];
+
+  /**
+   * several frames, the last without more
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipListing.
+ * Use `create(WipListingSchema)` to create a new message.
+ */
+export const WipListingSchema: GenMessage<WipListing> = /*@__PURE__*/
+  messageDesc(file_guest, 68);
+
+/**
+ * @generated from message roost.guest.v1.WipListing.Saved
+ */
+export type WipListing_Saved = Message<"roost.guest.v1.WipListing.Saved"> & {
+  /**
+   * @generated from field: string reference = 1;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string commit = 2;
+   */
+  commit: string;
+
+  /**
+   * empty: HEAD was detached
+   *
+   * @generated from field: string branch = 3;
+   */
+  branch: string;
+
+  /**
+   * HEAD's commit at that time; empty: there was none
+   *
+   * @generated from field: string head = 4;
+   */
+  head: string;
+
+  /**
+   * since 1970
+   *
+   * @generated from field: uint64 time_ms = 5;
+   */
+  timeMs: bigint;
+
+  /**
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+
+  /**
+   * what was under way, such as "merge"; empty: nothing
+   *
+   * @generated from field: string operation = 7;
+   */
+  operation: string;
+
+  /**
+   * that differ from HEAD
+   *
+   * @generated from field: uint32 files = 8;
+   */
+  files: number;
+
+  /**
+   * @generated from field: uint64 bytes = 9;
+   */
+  bytes: bigint;
+
+  /**
+   * @generated from field: uint64 insertions = 10;
+   */
+  insertions: bigint;
+
+  /**
+   * @generated from field: uint64 deletions = 11;
+   */
+  deletions: bigint;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipListing.Saved.
+ * Use `create(WipListing_SavedSchema)` to create a new message.
+ */
+export const WipListing_SavedSchema: GenMessage<WipListing_Saved> = /*@__PURE__*/
+  messageDesc(file_guest, 68, 0);
+
+/**
+ * @generated from message roost.guest.v1.WipListing.Repository
+ */
+export type WipListing_Repository = Message<"roost.guest.v1.WipListing.Repository"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * the newest first
+   *
+   * @generated from field: repeated roost.guest.v1.WipListing.Saved saved = 2;
+   */
+  saved: WipListing_Saved[];
+
+  /**
+   * @generated from field: string error = 3;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipListing.Repository.
+ * Use `create(WipListing_RepositorySchema)` to create a new message.
+ */
+export const WipListing_RepositorySchema: GenMessage<WipListing_Repository> = /*@__PURE__*/
+  messageDesc(file_guest, 68, 1);
+
+/**
+ * Makes the working tree as it was saved. The present one is saved before, and what could not be saved is not
+ * overwritten: CONFLICT. The index and HEAD stay as they are. During a merge, rebase, cherry-pick or revert only
+ * what was saved during the same one is restored; otherwise CONFLICT. BUSY: there is a lock on the index.
+ *
+ * @generated from message roost.guest.v1.WipRestore
+ */
+export type WipRestore = Message<"roost.guest.v1.WipRestore"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string reference = 2;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipRestore.
+ * Use `create(WipRestoreSchema)` to create a new message.
+ */
+export const WipRestoreSchema: GenMessage<WipRestore> = /*@__PURE__*/
+  messageDesc(file_guest, 69);
+
+/**
+ * @generated from message roost.guest.v1.WipRestored
+ */
+export type WipRestored = Message<"roost.guest.v1.WipRestored"> & {
+  /**
+   * reference of what was there before
+   *
+   * @generated from field: string before = 1;
+   */
+  before: string;
+
+  /**
+   * @generated from field: string before_commit = 2;
+   */
+  beforeCommit: string;
+
+  /**
+   * written or removed
+   *
+   * @generated from field: uint32 files = 3;
+   */
+  files: number;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipRestored.
+ * Use `create(WipRestoredSchema)` to create a new message.
+ */
+export const WipRestoredSchema: GenMessage<WipRestored> = /*@__PURE__*/
+  messageDesc(file_guest, 70);
+
+/**
+ * A git bundle of one saved commit, without what the remote-tracking branches have. Answer: WipBundled, then
+ * Data…, the last with end. One that grows too large fails with NO_SPACE.
+ *
+ * @generated from message roost.guest.v1.WipBundle
+ */
+export type WipBundle = Message<"roost.guest.v1.WipBundle"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * empty: the newest
+   *
+   * @generated from field: string reference = 2;
+   */
+  reference: string;
+
+  /**
+   * 0: 256 MiB
+   *
+   * @generated from field: uint64 max_bytes = 3;
+   */
+  maxBytes: bigint;
+
+  /**
+   * with all of the history, for a clone that may lack what the remotes had
+   *
+   * @generated from field: bool whole = 4;
+   */
+  whole: boolean;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipBundle.
+ * Use `create(WipBundleSchema)` to create a new message.
+ */
+export const WipBundleSchema: GenMessage<WipBundle> = /*@__PURE__*/
+  messageDesc(file_guest, 71);
+
+/**
+ * @generated from message roost.guest.v1.WipBundled
+ */
+export type WipBundled = Message<"roost.guest.v1.WipBundled"> & {
+  /**
+   * @generated from field: string reference = 1;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string commit = 2;
+   */
+  commit: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipBundled.
+ * Use `create(WipBundledSchema)` to create a new message.
+ */
+export const WipBundledSchema: GenMessage<WipBundled> = /*@__PURE__*/
+  messageDesc(file_guest, 72);
+
+/**
+ * The reverse, into a clone: client sends the bundle as Data…, the last with end. Its saved commits are then listed
+ * there and can be restored; nothing else changes. CONFLICT: the clone lacks commits that the bundle builds on.
+ *
+ * @generated from message roost.guest.v1.WipUnbundle
+ */
+export type WipUnbundle = Message<"roost.guest.v1.WipUnbundle"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message roost.guest.v1.WipUnbundle.
+ * Use `create(WipUnbundleSchema)` to create a new message.
+ */
+export const WipUnbundleSchema: GenMessage<WipUnbundle> = /*@__PURE__*/
+  messageDesc(file_guest, 73);
+
+/**
+ * @generated from message roost.guest.v1.WipUnbundled
+ */
+export type WipUnbundled = Message<"roost.guest.v1.WipUnbundled"> & {
+  /**
+   * @generated from field: repeated string references = 1;
+   */
+  references: string[];
+};
+
+/**
+ * Describes the message roost.guest.v1.WipUnbundled.
+ * Use `create(WipUnbundledSchema)` to create a new message.
+ */
+export const WipUnbundledSchema: GenMessage<WipUnbundled> = /*@__PURE__*/
+  messageDesc(file_guest, 74);
+
+/**
  * Sent at every start before anybody else is let in.
  *
  * @generated from message roost.guest.v1.Configure
@@ -2626,7 +3107,7 @@ export type Configure = Message<"roost.guest.v1.Configure"> & {
  * Use `create(ConfigureSchema)` to create a new message.
  */
 export const ConfigureSchema: GenMessage<Configure> = /*@__PURE__*/
-  messageDesc(file_guest, 65);
+  messageDesc(file_guest, 75);
 
 /**
  * @generated from message roost.guest.v1.Configured
@@ -2648,7 +3129,7 @@ export type Configured = Message<"roost.guest.v1.Configured"> & {
  * Use `create(ConfiguredSchema)` to create a new message.
  */
 export const ConfiguredSchema: GenMessage<Configured> = /*@__PURE__*/
-  messageDesc(file_guest, 66);
+  messageDesc(file_guest, 76);
 
 /**
  * Stops everything in order: hang up, terminate, sync, unmount, power off.
@@ -2667,7 +3148,7 @@ export type Shutdown = Message<"roost.guest.v1.Shutdown"> & {
  * Use `create(ShutdownSchema)` to create a new message.
  */
 export const ShutdownSchema: GenMessage<Shutdown> = /*@__PURE__*/
-  messageDesc(file_guest, 67);
+  messageDesc(file_guest, 77);
 
 /**
  * @generated from enum roost.guest.v1.StreamClass

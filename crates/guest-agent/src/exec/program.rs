@@ -94,6 +94,7 @@ impl Program {
             stdout: pipes.stdout,
             stderr: pipes.stderr,
             controlling_terminal: false,
+            idle: false,
         };
         let folder = launch.working_directory.clone();
         let started = machine.processes.launch(machine, launch).await;

@@ -1,36 +1,35 @@
 //! What each repository below the workspaces' folder has that is nowhere else.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guest_protocol::frames::{self, repositories::Repository};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Signal;
 
+use super::command::Git;
 use crate::machine::Machine;
-use crate::processes::{Launch, Started, signal_group};
-use crate::session::{Answer, Call, Outcome};
+use crate::session::{Answer, Call, CallError, Outcome};
 
 /// Folders looked into, and how deep.
 const MAX_FOLDERS: usize = 20_000;
 const MAX_DEPTH: usize = 4;
 /// How long Git may think about one question.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Of Git's answer, bytes: what is beyond is cut off and counts as dirty all the same.
-const MAX_ANSWER: u64 = 8 * 1024 * 1024;
 
 pub async fn serve(machine: &'static Machine, call: Call) -> Outcome {
-    let root = machine.workspaces();
-    let found = machine.threads.run_slowly(move || Ok(find(&root))).await?;
+    let found = find_all(machine).await?;
     let mut repositories = Vec::with_capacity(found.len());
     for path in found {
         repositories.push(look_at(machine, &path).await);
     }
     call.answer(Answer::Repositories(frames::Repositories { repositories }))
         .await
+}
+
+/// Those below the workspaces' folder.
+pub async fn find_all(machine: &'static Machine) -> Result<Vec<PathBuf>, CallError> {
+    let root = machine.workspaces();
+    machine.threads.run_slowly(move || Ok(find(&root))).await
 }
 
 /// Repositories in the order of their paths; what lies within one is not looked for.
@@ -142,57 +141,14 @@ impl Status {
     }
 }
 
-/// Runs Git as the user. The error is a sentence.
+/// The error is a sentence.
 async fn git(machine: &'static Machine, path: &Path, arguments: &[&str]) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("git cannot be run: {error}");
-    let (out, to_out) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
-    let null = || {
-        File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(failed)
-    };
-    let mut environment = machine.environment(false);
-    // Looking must not wait for anybody, nor write.
-    environment.insert("GIT_TERMINAL_PROMPT".into(), "0".into());
-    environment.insert("GIT_OPTIONAL_LOCKS".into(), "0".into());
-    let mut command = vec!["git".to_owned()];
-    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-    let launch = Launch {
-        command,
-        environment,
-        working_directory: path.to_owned(),
-        as_root: false,
-        stdin: null()?.into(),
-        stdout: to_out,
-        stderr: null()?.into(),
-        controlling_terminal: false,
-    };
-    let Started { pid, exit } = machine
-        .processes
-        .launch(machine, launch)
-        .await
-        .map_err(failed)?;
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut answer = Vec::new();
-        File::from(out)
-            .take(MAX_ANSWER)
-            .read_to_end(&mut answer)
-            .map(|_| answer)
-    });
-    let ended = tokio::time::timeout(PATIENCE, async { (reading.await, exit.await) }).await;
-    let Ok((Ok(Ok(answer)), Ok(exit))) = ended else {
-        signal_group(pid, Signal::KILL);
-        return Err(format!("git {} did not come to an end", arguments[0]));
-    };
-    if exit.signaled || exit.code != 0 {
-        return Err(format!(
-            "git {} failed with code {}",
-            arguments[0], exit.code
-        ));
+    let git = Git::new(machine, path);
+    match tokio::time::timeout(PATIENCE, git.ask(arguments)).await {
+        Ok(Ok(answer)) => Ok(String::from_utf8_lossy(&answer).into_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("git {} did not come to an end", arguments[0])),
     }
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[cfg(test)]

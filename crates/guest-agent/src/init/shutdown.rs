@@ -1,4 +1,4 @@
-//! The way down: terminals hung up, everything told to end, then killed, the disk written out, the machine off.
+//! The way down: work in progress saved, terminals hung up, everything told to end, then killed, the disk written out, the machine off.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::figures::proc;
+use crate::git::wip::save_before_stop;
 use crate::machine::Machine;
 
 /// For programs to end by themselves, unless the host says otherwise.
@@ -33,6 +34,10 @@ pub async fn stop(machine: &'static Machine, grace: Duration, ending: Ending) {
         grace.min(LONGEST_GRACE)
     };
     info!(?grace, ?ending, "stopping");
+    let begun = Instant::now();
+    // Programs get what is left.
+    save_before_stop(machine, grace * 3 / 4).await;
+    let grace = grace.saturating_sub(begun.elapsed());
     machine.terminals.hang_up_all();
     tell_all(Signal::TERM);
     // A stopped program hears of it only when it goes on.

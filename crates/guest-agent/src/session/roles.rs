@@ -21,8 +21,13 @@ pub fn allows(role: Role, request: &Request) -> bool {
         | Request::TerminalClose(_)
         | Request::ExecStart(_)
         | Request::ExecSignal(_)
-        // Runs git, which runs what the repository's configuration says.
-        | Request::RepositoriesStatus(_) => matches!(role, Role::Editor | Role::Host),
+        // These run git, which runs what the repository's configuration says.
+        | Request::RepositoriesStatus(_)
+        | Request::WipSave(_)
+        | Request::WipList(_)
+        | Request::WipRestore(_)
+        | Request::WipBundle(_)
+        | Request::WipUnbundle(_) => matches!(role, Role::Editor | Role::Host),
         Request::Hello(_)
         | Request::Cancel(_)
         | Request::Credit(_)

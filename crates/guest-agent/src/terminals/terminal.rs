@@ -111,6 +111,7 @@ impl Terminal {
             stdout: end(&slave).map_err(|error| failed(&error))?,
             stderr: slave,
             controlling_terminal: true,
+            idle: false,
         };
         let started = machine
             .processes

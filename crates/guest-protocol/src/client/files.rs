@@ -21,7 +21,16 @@ pub struct Download {
 }
 
 impl Download {
-    /// Of the file that is read; archives have none.
+    /// Of a call whose next answers are data.
+    pub(super) fn of(call: Call) -> Self {
+        Self {
+            call,
+            info: None,
+            ended: false,
+        }
+    }
+
+    /// Of the file that is read; archives and bundles have none.
     pub fn info(&self) -> Option<&FileInfo> {
         self.info.as_ref()
     }
@@ -127,11 +136,7 @@ impl Session {
             path: path.into(),
             zip,
         }))?;
-        Ok(Download {
-            call,
-            info: None,
-            ended: false,
-        })
+        Ok(Download::of(call))
     }
 
     /// Writes a whole file, or the part of one that `request` names; it appears at once when all of it has
@@ -220,7 +225,10 @@ impl Session {
 }
 
 /// Sends all of `content` on the call. When the guest ends the call meanwhile, its reason is the error.
-async fn upload(call: &mut Call, mut content: impl AsyncRead + Unpin) -> Result<(), Error> {
+pub(super) async fn upload(
+    call: &mut Call,
+    mut content: impl AsyncRead + Unpin,
+) -> Result<(), Error> {
     let mut writer = call.writer();
     let sent = async {
         loop {
