@@ -17,10 +17,18 @@ mod tests {
         ("microvm", &[]),
         ("storage", &[]),
         ("storage-crash", &["storage"]),
-        // The monitor starts the VMM and carries streams to the agent.
+        ("disk-server", &["storage"]),
+        // The monitor starts the VMM and the server of its disk, and carries streams to the agent. storage: points
+        // and figures of the disk.
         (
             "vm-monitor",
-            &["monitor-protocol", "guest-protocol", "microvm"],
+            &[
+                "monitor-protocol",
+                "guest-protocol",
+                "microvm",
+                "disk-server",
+                "storage",
+            ],
         ),
         ("guest-agent", &["guest-protocol", "terminal-screen"]),
         // guest-protocol: the host sets the guest up and clones (docs/decisions/0003). vm-monitor, microvm:
@@ -34,6 +42,8 @@ mod tests {
                 "guest-protocol",
                 "vm-monitor",
                 "microvm",
+                "disk-server",
+                "storage",
             ],
         ),
         (
@@ -65,6 +75,8 @@ mod tests {
                 "gateway",
                 "vm-monitor",
                 "microvm",
+                "disk-server",
+                "storage",
             ],
         ),
         (

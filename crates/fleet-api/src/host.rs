@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Size, WorkspaceId, WorkspaceName};
+use model::{OrganizationId, Size, WorkspaceId, WorkspaceName};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
@@ -66,6 +66,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 pub struct RunSpec {
     pub workspace: WorkspaceId,
     pub name: WorkspaceName,
+    /// Whose data it is; absent in what the first version wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationId>,
     /// Of this placement; increases for ever.
     pub epoch: u64,
     pub size: Size,

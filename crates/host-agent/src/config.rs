@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use disk_server::DoorChoice;
 use serde::{Deserialize, Serialize};
+use storage::spec::StoreSpec;
 use url::Url;
 
 use crate::address::{Range, is_private};
@@ -20,6 +22,10 @@ pub struct HostConfig {
     /// This program; run as `PROGRAM vm-monitor …` for each virtual machine.
     pub program: PathBuf,
     pub driver: Driver,
+    /// Where what workspaces write goes within seconds; absent: a folder beside the rest.
+    pub store: Option<StoreSpec>,
+    /// How virtual machines get to their disks.
+    pub door: DoorChoice,
     pub room: Room,
     pub network: NetworkPolicy,
     pub git: GitPolicy,
@@ -223,6 +229,8 @@ impl HostConfig {
                 program: None,
                 accelerator: AcceleratorChoice::Auto,
             },
+            store: None,
+            door: DoorChoice::Auto,
             room: Room::default(),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),

@@ -19,11 +19,12 @@ use tokio::time::timeout;
 use crate::capacity;
 use crate::cgroups::Cgroups;
 use crate::config::{Driver, HostConfig, NetworkMode};
+use crate::disks::Disks;
 use crate::folders::{self, Folders};
 use crate::git::policy::Allowed;
 use crate::git::relay::Relay;
 use crate::git::upstream::Upstream;
-use crate::images::Images;
+use crate::images::{ImageError, Images};
 use crate::layers;
 use crate::network::{Networks, namespace};
 use crate::runner::context::{Ledger, Machines};
@@ -99,7 +100,13 @@ impl LocalHost {
         );
         let is_process = matches!(config.driver, Driver::Process { .. });
         let (events, _) = broadcast::channel(EVENTS);
+        let disks = Disks::open(folders.data(), config.store.clone(), config.door);
+        let disks = disks.map_err(|source| SetupError::Folder {
+            path: folders.data().join("keys"),
+            source,
+        })?;
         let context = Arc::new(Context {
+            disks: Arc::new(disks),
             images: Arc::new(Images::new(folders.images(), config.images.clone())),
             networks: if is_process {
                 None
@@ -308,6 +315,7 @@ fn adopt(context: &Arc<Context>) -> HashMap<WorkspaceId, Runner> {
 /// What the first start would otherwise wait for: images taken in and found right, QEMU kept, KVM tried.
 async fn prepare(context: Arc<Context>) {
     let images = context.images.clone();
+    let disks = context.disks.clone();
     let folders = context.folders.clone();
     let files = tokio::task::spawn_blocking(move || {
         let current = images.current();
@@ -329,7 +337,11 @@ async fn prepare(context: Arc<Context>) {
                 tracing::warn!(%error, "old images are kept: a disk's record is unreadable")
             }
         }
-        current.map(|names| images.files(&names))
+        let files = current.map(|names| images.files(&names))?;
+        if let Err(error) = disks.adopt(&files.base) {
+            tracing::warn!(%error, "the base image cannot be taken up");
+        }
+        Ok::<_, ImageError>(files)
     });
     match files.await {
         Ok(Ok(files)) => {

@@ -3,14 +3,15 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use disk_server::DoorChoice;
 use fleet_api::host::{Host, Observed};
 use host_agent::config::Driver;
+use host_agent::disks::Disks;
 use host_agent::images::Images;
-use host_agent::runner::disk;
+use host_agent::runner::disk::Preparation;
 use host_agent::{HostConfig, LocalHost};
 use model::WorkspaceId;
 
@@ -27,28 +28,6 @@ fn copy() -> tempfile::TempDir {
         .unwrap();
     assert!(copied.success());
     folder
-}
-
-/// 512 bytes of the disk, as a guest sees them; `None` without QEMU's tools.
-fn read(disk: &Path, base: &Path, offset: u64) -> Option<Vec<u8>> {
-    let raw = disk.with_extension("raw");
-    let image = format!(
-        "driver=qcow2,file.driver=file,file.filename={},backing.driver=raw,\
-         backing.file.driver=file,backing.file.filename={}",
-        disk.display(),
-        base.display()
-    );
-    let read = Command::new("qemu-img")
-        .args(["dd", "--image-opts", "-O", "raw", "bs=512"])
-        // It counts what it skips.
-        .arg(format!("count={}", offset / 512 + 1))
-        .arg(format!("skip={}", offset / 512))
-        .arg(format!("if={image}"))
-        .arg(format!("of={}", raw.display()))
-        .status()
-        .ok()?;
-    assert!(read.success());
-    Some(std::fs::read(raw).unwrap())
 }
 
 #[tokio::test]
@@ -70,19 +49,70 @@ async fn a_host_takes_up_what_the_first_version_wrote() {
     assert!(!data.path().join("workspaces").join(WORKSPACE).exists());
 }
 
-#[test]
-fn the_disk_of_the_first_version_still_has_its_base_and_what_was_written() {
+#[tokio::test]
+async fn the_disk_of_the_first_version_is_converted_and_has_what_was_written() {
     let data = copy();
     let folder = data.path().join("workspaces").join(WORKSPACE);
     let images = Images::new(data.path().join("images"), None);
-    let disk = disk::prepare(&images, &folder, 16).unwrap();
-    let base = images.files(&disk.images).base;
-    let Some(start) = read(&disk.path, &base, 0) else {
-        eprintln!("skipped: needs qemu-img");
-        return;
+    let disks = Disks::open(data.path(), None, DoorChoice::Auto).unwrap();
+    let run = support::spec(WORKSPACE, 8);
+    let prepare = |told: &mut u32| {
+        let mut preparation = Preparation {
+            images: &images,
+            disks: &disks,
+            folder: &folder,
+            run: &run,
+            progress: &mut |_, _| *told += 1,
+        };
+        preparation.run().unwrap()
     };
-    assert!(start.starts_with(b"base\n"));
-    let written = read(&disk.path, &base, 131_072).unwrap();
+    let mut told = 0;
+    let disk = prepare(&mut told).server.disk;
+    assert!(told > 0 && disk.must_exist);
+    assert!(!folder.join("disk.qcow2").exists() && folder.join("disk.qcow2.converted").exists());
+    let opened = disk.open(None).unwrap();
+    let read = |offset: u64| {
+        let mut found = vec![0; 512];
+        opened.read(offset, &mut found).unwrap();
+        found
+    };
+    assert!(read(0).starts_with(b"base\n"));
     let text = b"written by a workspace\n";
-    assert!(written.windows(text.len()).any(|window| window == text));
+    assert!(
+        read(131_072)
+            .windows(text.len())
+            .any(|window| window == text)
+    );
+    drop(opened);
+    // The next start converts nothing, and a loss is noticed.
+    let mut told = 0;
+    let again = prepare(&mut told).server.disk;
+    assert_eq!(told, 0);
+    std::fs::remove_dir_all(&again.folder).unwrap();
+    let Err(error) = again.open(None) else {
+        panic!("an empty disk was made");
+    };
+    assert!(error.to_string().contains("has no disk"), "{error}");
+}
+
+/// A conversion that fails leaves the old disk as it is.
+#[test]
+fn a_layer_that_cannot_be_read_stays() {
+    let data = copy();
+    let folder = data.path().join("workspaces").join(WORKSPACE);
+    let layer = folder.join("disk.qcow2");
+    let mut bytes = std::fs::read(&layer).unwrap();
+    // Its table is said to lie beyond the end.
+    bytes[40] = 1;
+    std::fs::write(&layer, &bytes).unwrap();
+    let mut preparation = Preparation {
+        images: &Images::new(data.path().join("images"), None),
+        disks: &Disks::open(data.path(), None, DoorChoice::Auto).unwrap(),
+        folder: &folder,
+        run: &support::spec(WORKSPACE, 8),
+        progress: &mut |_, _| {},
+    };
+    let failure = preparation.run().unwrap_err();
+    assert!(failure.message.contains("is as it was"), "{failure:?}");
+    assert_eq!(std::fs::read(&layer).unwrap(), bytes);
 }

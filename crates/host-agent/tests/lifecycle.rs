@@ -14,14 +14,6 @@ use rustix::process::Signal;
 use support::{GitServer, World, is_running, repository, signal, spec, write_program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Not a test but the monitor's program of the others.
-#[test]
-fn the_monitor() {
-    if let Some(folder) = std::env::var_os(support::MONITOR) {
-        vm_monitor::run(folder.as_ref()).unwrap();
-    }
-}
-
 fn root(world: &World, id: &str) -> std::path::PathBuf {
     world.config.data.join("workspaces").join(id).join("root")
 }

@@ -54,6 +54,9 @@ pub trait Vm: Send + Sync {
     /// Presses the machine's power button. What comes of it is up to the guest.
     fn power_button(&self) -> Later<'_, Result<(), VmError>>;
 
+    /// Shows the guest that its disk has `bytes` now, which whoever serves it has seen to.
+    fn disk_grew(&self, bytes: u64) -> Later<'_, Result<(), VmError>>;
+
     /// Ends the VMM as soon as its disk requests are done, whatever the guest thinks of it.
     fn quit(&self) -> Later<'_, Result<(), VmError>>;
 
@@ -99,6 +102,8 @@ pub enum BootError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("the VM's disk is to be served, and nobody does")]
+    NoDisk,
     #[error("the tap device {device} cannot be opened")]
     Tap { device: String, source: io::Error },
     #[error("{program} cannot be started")]

@@ -8,13 +8,11 @@
 //! - [`process`]: the guest agent as a plain child, for tests alone.
 //! - [`vmm_store`]: keeps the VMM, its libraries and firmware by content hash, and runs it from there.
 //! - [`machine`]: what this host can do for a VM: KVM probed by really booting, the clock's rate.
-//! - [`overlay`]: the copy-on-write disk of a VM.
 //!
 //! Tested by `cargo test -p microvm` with QEMU's own tools, and as `vm-monitor` uses it, with real VMs too.
 
 pub mod driver;
 pub mod machine;
-pub mod overlay;
 pub mod process;
 pub mod qemu;
 pub mod spec;

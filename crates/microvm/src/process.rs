@@ -138,6 +138,10 @@ impl Vm for ProcessVm {
         Box::pin(async { Err(VmError::Unsupported("pressing the power button")) })
     }
 
+    fn disk_grew(&self, _bytes: u64) -> Later<'_, Result<(), VmError>> {
+        Box::pin(async { Err(VmError::Unsupported("growing a disk")) })
+    }
+
     fn quit(&self) -> Later<'_, Result<(), VmError>> {
         Box::pin(self.signal(Signal::TERM, None))
     }

@@ -7,6 +7,7 @@ mod command_line;
 mod descriptors;
 mod qmp;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -34,6 +35,18 @@ pub struct Qemu<'a> {
     pub name: &'a str,
     pub vm: &'a VmSpec,
     pub qemu: &'a QemuSpec,
+    /// With [`crate::spec::DiskSource::Served`].
+    pub disk: Option<ServedDisk>,
+}
+
+/// What is opened of a disk that somebody serves.
+#[derive(Debug)]
+pub enum ServedDisk {
+    /// Open for direct reads and writes.
+    File(File),
+    /// The name of a Unix socket of the network block device, opened as a path alone. Whoever serves it may go and
+    /// come back.
+    Nbd(OwnedFd),
 }
 
 impl Driver for Qemu<'_> {
@@ -41,7 +54,7 @@ impl Driver for Qemu<'_> {
         if self.vm.machine != 1 {
             return Err(BootError::UnknownMachine(self.vm.machine));
         }
-        let (open, ours) = Descriptors::open(self.vm, self.qemu)?;
+        let (open, ours) = Descriptors::open(self.vm, self.qemu, self.disk.as_ref())?;
         let mut command = Command::new(open.path(&open.loader));
         command
             .args([
@@ -129,6 +142,12 @@ impl Vm for QemuVm {
 
     fn power_button(&self) -> Later<'_, Result<(), VmError>> {
         Box::pin(self.run("system_powerdown"))
+    }
+
+    fn disk_grew(&self, bytes: u64) -> Later<'_, Result<(), VmError>> {
+        let arguments = json!({ "node-name": "disk", "size": bytes });
+        let told = self.qmp.run("block_resize", arguments);
+        Box::pin(async { told.await.map(drop) })
     }
 
     fn quit(&self) -> Later<'_, Result<(), VmError>> {

@@ -44,10 +44,17 @@ pub struct QemuSpec {
     /// Added to the end of the kernel's command line.
     #[serde(default)]
     pub kernel_arguments: Vec<String>,
-    /// The VM's own copy-on-write disk, from [`crate::overlay`].
-    pub disk: PathBuf,
-    /// The immutable raw image below it.
-    pub base: PathBuf,
+    pub disk: DiskSource,
+}
+
+/// Where the root disk comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DiskSource {
+    /// A raw image that this VM alone has.
+    Raw { path: PathBuf },
+    /// Somebody serves it, and hands over what the VMM opens: [`crate::qemu::ServedDisk`].
+    Served,
 }
 
 /// The guest agent as a plain child: it sees the host's files and network. Tests only.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::GENERATION;
-use crate::messages::{Open, Request, Response, Status, VmStatus, Watch, request};
+use crate::messages::{DiskStatus, Open, Request, Response, Status, VmStatus, Watch, request};
 
 /// Largest message, bytes: a status with its console excerpt is far below it.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -49,10 +49,18 @@ impl MonitorClient {
 
     /// Sends one request and waits for its answer. `stop` and `kill` answer when the VMM has exited.
     pub async fn ask(&self, body: request::Body) -> Result<VmStatus, MonitorError> {
+        Ok(self.answer(body).await?.status.unwrap_or_default())
+    }
+
+    /// The same for what is asked of the disk.
+    pub async fn ask_disk(&self, body: request::Body) -> Result<DiskStatus, MonitorError> {
+        Ok(self.answer(body).await?.disk.unwrap_or_default())
+    }
+
+    async fn answer(&self, body: request::Body) -> Result<Response, MonitorError> {
         let mut connection = self.connect().await?;
         send(&mut connection, body).await?;
-        let answer = receive(&mut connection).await?.ok_or_else(closed)?;
-        Ok(answer.status.unwrap_or_default())
+        receive(&mut connection).await?.ok_or_else(closed)
     }
 
     /// Opens a stream to the guest; `stream_open` is an encoded `StreamOpen`. The guest's own

@@ -3,7 +3,7 @@
 pub struct Request {
     #[prost(uint32, tag = "1")]
     pub generation: u32,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -27,6 +27,18 @@ pub mod request {
         Pause(super::Pause),
         #[prost(message, tag = "8")]
         Continue(super::Continue),
+        /// the answer to it and to the three below has `disk`
+        #[prost(message, tag = "9")]
+        Disk(super::Disk),
+        /// of the disk: now; answered when it is in the store
+        #[prost(message, tag = "10")]
+        Point(super::Point),
+        /// the disk, while the VM runs; answered when the guest can see it
+        #[prost(message, tag = "11")]
+        Grow(super::Grow),
+        /// answered when the store has all that the guest wrote so far
+        #[prost(message, tag = "12")]
+        Settle(super::Settle),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -43,6 +55,27 @@ pub struct Kill {}
 pub struct Stop {
     #[prost(uint32, tag = "1")]
     pub deadline_ms: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Disk {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Settle {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grow {
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+}
+/// A point in time that is kept, as the storage's manifests have it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Point {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub taken_ms: u64,
 }
 /// A stream to the guest: `open` is an encoded roost.guest.v1.StreamOpen, which the monitor does not read
 /// beyond choosing the link by `bulk`.
@@ -63,6 +96,38 @@ pub struct Response {
     /// in answers to everything but open
     #[prost(message, optional, tag = "3")]
     pub status: ::core::option::Option<VmStatus>,
+    #[prost(message, optional, tag = "4")]
+    pub disk: ::core::option::Option<DiskStatus>,
+}
+/// Bytes but where said otherwise; as of less than a second ago.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiskStatus {
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// on this host's disk
+    #[prost(uint64, tag = "2")]
+    pub local: u64,
+    /// of them, not in the store
+    #[prost(uint64, tag = "3")]
+    pub unsent: u64,
+    /// since the oldest flush whose data is on this host alone; 0: there is none
+    #[prost(uint64, tag = "4")]
+    pub unsent_age_ms: u64,
+    /// newest in the store
+    #[prost(uint64, tag = "5")]
+    pub version: u64,
+    /// whose only copy is damaged; how many
+    #[prost(uint64, tag = "6")]
+    pub lost_blocks: u64,
+    /// servers that died and were followed by another
+    #[prost(uint32, tag = "7")]
+    pub takeovers: u32,
+    /// 0 while there is none
+    #[prost(uint32, tag = "8")]
+    pub server_process: u32,
+    /// why nothing gets to the store; empty: it does
+    #[prost(string, tag = "9")]
+    pub store_trouble: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {

@@ -65,6 +65,12 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Serve one virtual machine's disk; started by its monitor
+    #[command(hide = true)]
+    DiskServer {
+        #[arg(long)]
+        spec: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,6 +90,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         // There is one of these for every running workspace, so it gets no runtime that it does not need.
         Command::VmMonitor { dir } => {
             vm_monitor::run(&dir)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::DiskServer { spec } => {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            disk_server::run(&spec)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {

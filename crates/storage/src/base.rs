@@ -175,12 +175,6 @@ impl BaseCache {
     /// Opens a cache. Without an origin it has to be whole.
     pub fn open(path: &Path, origin: Option<Origin>) -> Result<Self> {
         let name = || path.display().to_string();
-        let writable = origin.is_some();
-        let data = File::options()
-            .read(true)
-            .write(writable)
-            .open(path)
-            .during(name)?;
         let file = File::options()
             .read(true)
             .write(true)
@@ -200,6 +194,15 @@ impl BaseCache {
             ));
         }
         let sums = SharedWords::map(&file, BLOCK as u64, blocks as usize).during(name)?;
+        let open = |writable| File::options().read(true).write(writable).open(path);
+        let data = match open(origin.is_some()) {
+            // One that is whole may be somebody else's.
+            Err(error) if complete && error.kind() == std::io::ErrorKind::PermissionDenied => {
+                open(false)
+            }
+            other => other,
+        };
+        let data = data.during(name)?;
         Ok(Self {
             data,
             path: path.to_owned(),
@@ -295,7 +298,7 @@ impl BaseCache {
             match index.place(block)? {
                 Place::Stored { pack, slot } if pack == number && slots.contains(&slot) => {
                     let at = (slot - from) as usize * BLOCK;
-                    self.keep(block, &raw[at..at + BLOCK])?;
+                    self.keep(block, &raw[at..at + BLOCK]);
                     end = block + 1;
                 }
                 Place::Below | Place::Zero => {}
@@ -328,20 +331,19 @@ impl BaseCache {
         last.1
     }
 
-    fn keep(&self, block: BlockNumber, content: &[u8]) -> Result<()> {
-        let word = self.word(block);
-        if word.load(Ordering::Acquire) == sum_of(content) {
-            return Ok(());
+    fn keep(&self, block: BlockNumber, content: &[u8]) {
+        if self.word(block).load(Ordering::Acquire) != sum_of(content) {
+            self.mend(block, content);
         }
-        match self
-            .data
-            .write_all_at(content, u64::from(block) * BLOCK as u64)
-        {
-            Ok(()) => word.store(sum_of(content), Ordering::Release),
+    }
+
+    fn mend(&self, block: BlockNumber, content: &[u8]) {
+        let at = u64::from(block) * BLOCK as u64;
+        match self.data.write_all_at(content, at) {
+            Ok(()) => self.word(block).store(sum_of(content), Ordering::Release),
             // It was read all the same; that it is not kept costs another fetch.
             Err(error) => tracing::warn!(%error, "a fetched block is not kept"),
         }
-        Ok(())
     }
 }
 
@@ -373,12 +375,16 @@ impl Below for BaseCache {
                     continue;
                 }
                 tracing::error!(block, image = %self.path.display(), "a block of an image is damaged");
-                self.word(block).store(ABSENT, Ordering::Release);
-                if self.complete && self.origin.is_none() {
-                    self.word(block).store(word, Ordering::Release);
+                // Of one that is whole, no word means zero: there it is found again at every read.
+                if !self.complete {
+                    self.word(block).store(ABSENT, Ordering::Release);
                 }
             }
-            block += self.fetch(block, rest)?;
+            let fetched = self.fetch(block, rest)?;
+            if word != ABSENT && self.complete {
+                self.mend(block, &rest[..BLOCK]);
+            }
+            block += fetched;
         }
         Ok(())
     }

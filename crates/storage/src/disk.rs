@@ -32,6 +32,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use serde::{Deserialize, Serialize};
+
 pub use self::replay::OpenDisk;
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::disk::format::{FIRST, GROUP_BLOCKS, GroupUse, LOST, NONE, Position, ZERO};
@@ -237,7 +239,8 @@ struct LastFetch {
 }
 
 /// Figures of a disk, bytes but where said otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     pub size: u64,
     /// The log on the host's disk, but for its holes.

@@ -1,12 +1,14 @@
 //! The doors through which a VMM opens a disk: a file that the kernel asks us about, or a network block
 //! device on a Unix socket where there can be no such file. Both do the same.
 //!
-//! - [`fuse`]: one regular file, mounted over another; a successor can take over in the midst of requests.
+//! - [`fuse`]: one regular file in no folder; a successor can take over in the midst of requests.
 //! - [`nbd`]: the NBD protocol.
 
 pub mod fuse;
 pub mod nbd;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::disk::Disk;
@@ -24,14 +26,44 @@ pub trait Device: Send + Sync {
     fn write(&self, offset: u64, data: &[u8]) -> Result<()>;
     fn flush(&self) -> Result<()>;
     fn zero(&self, offset: u64, length: u64) -> Result<()>;
-    /// Something could not be done, and is tried again (`Some`), or it was done at last (`None`).
-    fn report(&self, trouble: Option<&StorageError>);
 }
 
-/// A disk behind a door, and who is told when it has trouble.
+/// A disk behind a door, and who is told when it has trouble (`Some`), and when it has none any more (`None`).
 pub struct DiskDevice<R> {
-    pub disk: std::sync::Arc<Disk>,
-    pub report: R,
+    disk: Arc<Disk>,
+    report: R,
+    /// Bits of what failed and has not been done since.
+    troubled: AtomicU8,
+}
+
+const READING: u8 = 1;
+const WRITING: u8 = 2;
+const FLUSHING: u8 = 4;
+
+impl<R: Fn(Option<&StorageError>) + Send + Sync> DiskDevice<R> {
+    pub fn new(disk: Arc<Disk>, report: R) -> Self {
+        Self {
+            disk,
+            report,
+            troubled: AtomicU8::new(0),
+        }
+    }
+
+    fn noted(&self, what: u8, outcome: Result<()>) -> Result<()> {
+        match &outcome {
+            Err(error) => {
+                self.troubled.fetch_or(what, Ordering::Relaxed);
+                (self.report)(Some(error));
+            }
+            Ok(()) if self.troubled.load(Ordering::Relaxed) == 0 => {}
+            Ok(()) => {
+                if self.troubled.fetch_and(!what, Ordering::Relaxed) == what {
+                    (self.report)(None);
+                }
+            }
+        }
+        outcome
+    }
 }
 
 impl<R: Fn(Option<&StorageError>) + Send + Sync> Device for DiskDevice<R> {
@@ -40,23 +72,19 @@ impl<R: Fn(Option<&StorageError>) + Send + Sync> Device for DiskDevice<R> {
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.disk.read(offset, buffer)
+        self.noted(READING, self.disk.read(offset, buffer))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.disk.write(offset, data)
+        self.noted(WRITING, self.disk.write(offset, data))
     }
 
     fn flush(&self) -> Result<()> {
-        self.disk.flush()
+        self.noted(FLUSHING, self.disk.flush())
     }
 
     fn zero(&self, offset: u64, length: u64) -> Result<()> {
-        self.disk.zero(offset, length)
-    }
-
-    fn report(&self, trouble: Option<&StorageError>) {
-        (self.report)(trouble);
+        self.noted(WRITING, self.disk.zero(offset, length))
     }
 }
 
@@ -64,41 +92,25 @@ impl<R: Fn(Option<&StorageError>) + Send + Sync> Device for DiskDevice<R> {
 fn patient_read(device: &dyn Device, offset: u64, buffer: &mut [u8]) -> Result<()> {
     let started = Instant::now();
     patiently(
-        device,
         || device.read(offset, buffer),
         |error| matches!(error, StorageError::Store { .. }) && started.elapsed() < STORE_AWAY,
     )
 }
 
 /// Flushes. A VMM that was told once that a flush failed takes every later one for failed too, so it is not
-/// told: it waits, and somebody who can help is told.
+/// told: it waits, and whoever can help learns it from the device.
 fn patient_flush(device: &dyn Device) -> Result<()> {
-    patiently(device, || device.flush(), StorageError::is_transient)
+    patiently(|| device.flush(), StorageError::is_transient)
 }
 
 fn patiently(
-    device: &dyn Device,
     mut attempt: impl FnMut() -> Result<()>,
     again: impl Fn(&StorageError) -> bool,
 ) -> Result<()> {
-    let mut troubled = false;
     loop {
         match attempt() {
-            Ok(()) => {
-                if troubled {
-                    device.report(None);
-                }
-                return Ok(());
-            }
-            Err(error) if again(&error) => {
-                device.report(Some(&error));
-                troubled = true;
-                std::thread::sleep(PAUSE);
-            }
-            Err(error) => {
-                device.report(Some(&error));
-                return Err(error);
-            }
+            Err(error) if again(&error) => std::thread::sleep(PAUSE),
+            other => return other,
         }
     }
 }

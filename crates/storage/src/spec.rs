@@ -42,6 +42,9 @@ pub struct DiskSpec {
     /// Another host may have had it since: what is here is looked at only once the store agrees.
     #[serde(default)]
     pub moved: bool,
+    /// There has been such a disk: that it is nowhere is an error, and no reason to make an empty one.
+    #[serde(default)]
+    pub must_exist: bool,
 }
 
 /// The image below a disk.
@@ -193,6 +196,13 @@ impl DiskSpec {
     fn make(&self, world: &World, opener: OpenDisk) -> Result<Disk> {
         world.store.probe()?;
         let newest = world.store.newest(&world.keys, &self.name, 0)?;
+        if newest.is_none() && self.must_exist {
+            return Err(StorageError::Missing(format!(
+                "disk {}, and it is not in {} either",
+                self.name,
+                self.folder.display()
+            )));
+        }
         let manifest = newest.unwrap_or_else(|| {
             let tenant = self.keys.tenant().clone();
             let base = self.base.as_ref().map(|base| base.version.clone());

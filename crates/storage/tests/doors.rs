@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::Arc;
@@ -14,12 +15,9 @@ use storage::door::{DiskDevice, fuse, nbd};
 use support::{Host, Pattern, block, read};
 
 fn device(disk: &Arc<Disk>) -> impl storage::door::Device + use<> {
-    DiskDevice {
-        disk: disk.clone(),
-        report: |trouble: Option<&storage::StorageError>| {
-            assert!(trouble.is_none(), "{trouble:?}");
-        },
-    }
+    DiskDevice::new(disk.clone(), |trouble: Option<&storage::StorageError>| {
+        assert!(trouble.is_none(), "{trouble:?}")
+    })
 }
 
 /// A buffer that direct reads and writes take.
@@ -37,23 +35,23 @@ fn a_file_of_the_kernel_is_the_disk() {
     }
     let host = Host::new();
     let disk = Arc::new(host.create(50_000, Some(Arc::new(Pattern(1000)))));
-    let target = host.path("file");
-    std::fs::write(&target, "").unwrap();
-    let connection = fuse::mount(&target).unwrap();
+    let connection = fuse::connect().unwrap();
     std::thread::scope(|scope| {
+        let channel = connection.channel.try_clone().unwrap();
+        let channel = Arc::new(channel);
         for _ in 0..3 {
-            scope.spawn(|| fuse::serve(&connection, &device(&disk)).unwrap());
+            let channel = channel.clone();
+            let disk = &disk;
+            scope.spawn(move || fuse::serve(&channel, &device(disk)).unwrap());
         }
-        let open = |direct: bool| {
-            let mut options = std::fs::File::options();
-            options.read(true).write(true);
-            if direct {
-                options.custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
-            }
-            options.open(&target).unwrap()
-        };
-        let (direct, file) = (open(true), open(false));
-        fuse::unmount(&target).unwrap();
+        let direct = connection.open().unwrap();
+        let again = format!("/proc/self/fd/{}", direct.as_raw_fd());
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(again)
+            .unwrap();
+        drop(connection);
         assert_eq!(direct.metadata().unwrap().len(), 50_000 * 4096);
         let (mut buffer, start) = aligned(1 << 20);
         let piece = &mut buffer[start..start + (1 << 20)];

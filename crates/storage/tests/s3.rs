@@ -54,6 +54,7 @@ impl World {
             keys: self.keys.clone(),
             base: None,
             moved,
+            must_exist: false,
         };
         spec.open(Some(self.runtime.handle()))
     }

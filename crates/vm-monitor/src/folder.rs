@@ -25,6 +25,11 @@ impl Folder {
         self.0.join("spec.json")
     }
 
+    /// What the disk's server is told; there is none when nobody serves the disk.
+    pub fn disk(&self) -> PathBuf {
+        self.0.join("disk.json")
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.0.join("monitor.sock")
     }

@@ -1,10 +1,12 @@
-//! One small process per VM: starts the VMM as its child, watches it, and carries streams to the guest.
+//! One small process per VM: starts the VMM and the server of its disk as its children, watches them, and carries
+//! streams to the guest.
 //!
 //! Outlives the host agent that started it and is found again by its folder. Does not know users, what a
 //! workspace is, or what is said inside a stream.
 //!
 //! ```text
 //! DIR/spec.json     what to run; written by spawn()
+//!     disk.json     what the disk's server is told, if somebody has to serve it
 //!     monitor.sock  where it listens, speaking monitor-protocol
 //!     monitor.pid   process id and start time; locked while the monitor lives
 //!     console.log   the end of what the guest wrote to its console
@@ -29,6 +31,7 @@
 mod agent;
 mod bounded_file;
 mod console;
+mod disk;
 pub mod folder;
 mod links;
 mod monitor;

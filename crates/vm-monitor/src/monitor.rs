@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use disk_server::{Door, ServerSpec, Status, Supervisor};
 use microvm::driver::{Booted, Driver, Exit, PauseReason, Vm, VmError, VmEvent};
 use microvm::process::Process;
-use microvm::qemu::Qemu;
-use microvm::spec::DriverSpec;
+use microvm::qemu::{Qemu, ServedDisk};
+use microvm::spec::{DiskSource, DriverSpec};
 use monitor_protocol::messages::VmStatus;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,10 @@ const CONSOLE_ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// A guest that was told to shut down, and whose link is still up, gets at least this from its deadline for
 /// unmounting.
 const UNMOUNT: Duration = Duration::from_secs(2);
+/// A VMM that is killed is gone within milliseconds, unless it waits for its disk.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// What an ended machine wrote last is in the store by then, or goes there later.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a connection asks of the VM.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub enum Command {
         deadline: Duration,
     },
     Kill,
+    /// The disk has so many bytes now, and the guest is to see it.
+    DiskGrew(u64, oneshot::Sender<Result<(), VmError>>),
     Pause(oneshot::Sender<Result<(), VmError>>),
     Continue(oneshot::Sender<Result<(), VmError>>),
     /// Somebody was told that the VM has ended.
@@ -62,21 +69,37 @@ pub async fn run(
 
     let (status, seen) = watch::channel(State::default().status());
     let (commands, mut asked) = mpsc::channel(16);
-    let booted = boot(&folder, &spec, allow_process_driver);
+    let (disk, door) = match serve_disk(&folder, &spec).await {
+        Ok(served) => served.unzip(),
+        Err(cause) => return did_not_start(&folder, &cause),
+    };
     let Booted {
         vm,
         mut events,
         console,
-    } = match booted {
+    } = match boot(&folder, &spec, allow_process_driver, door) {
         Ok(booted) => booted,
-        Err(cause) => return did_not_start(&folder, &cause),
+        Err(cause) => {
+            if let Some(disk) = disk {
+                disk.end().await;
+            }
+            return did_not_start(&folder, &cause);
+        }
     };
     let vm: Arc<dyn Vm> = Arc::from(vm);
+    let disk_file = file_of_disk(&folder, &spec);
     let console = tokio::spawn(console::keep(console, console_file));
     let links = Links::start(&vm, &Relay::new(spec.relay_socket.clone()));
     let (silence, mut silent) = mpsc::channel(4);
     tokio::spawn(agent::watch(links.clone(), seen.clone(), silence));
-    tokio::spawn(server::serve(listener, links.clone(), seen, commands));
+    let mut disk_seen = disk.as_ref().map(Supervisor::status);
+    let access = server::Access {
+        links: links.clone(),
+        status: seen,
+        commands,
+        disk: disk.clone(),
+    };
+    tokio::spawn(server::serve(listener, access));
 
     let mut owner = Owner {
         state: State {
@@ -90,7 +113,8 @@ pub async fn run(
         started,
         stop: None,
         killed: None,
-        disk: disk_of(&spec),
+        disk_file,
+        disk,
     };
     owner.step("prepare");
     let ready = owner.links.clone();
@@ -114,25 +138,59 @@ pub async fn run(
             _ = terminate.recv() => owner.stop(deadline),
             () = owner.disk_retry() => owner.go_on_with_room(),
             () = owner.stop_deadline() => owner.kill("the guest did not stop in time and was killed"),
+            () = owner.kill_deadline() => owner.let_go_of_disk(),
+            () = changed(&mut disk_seen) => owner.disk_changed(),
         }
     };
     owner.ended(exit, console).await;
-    linger(asked).await;
+    tokio::join!(linger(asked), owner.end_disk());
     // The socket goes with the monitor; the lock is still held, so it is nobody else's.
     let _ = std::fs::remove_file(owner.folder.socket());
     Ok(())
+}
+
+/// Has the disk served, if somebody has to.
+async fn serve_disk(
+    folder: &Folder,
+    spec: &MonitorSpec,
+) -> Result<Option<(Supervisor, Door)>, RunError> {
+    if !folder.disk().exists() {
+        return Ok(None);
+    }
+    // As this process was started, also when the file has been replaced since.
+    let program = Path::new("/proc/self/exe");
+    let owner = spec.vm.jail.user;
+    let served = Supervisor::start(program, &folder.disk(), folder.path(), owner).await?;
+    Ok(Some(served))
+}
+
+/// Waits for the next change; for ever when there is nothing to change (any more).
+async fn changed(seen: &mut Option<watch::Receiver<Status>>) {
+    match seen {
+        Some(status) => {
+            if status.changed().await.is_err() {
+                pending().await
+            }
+        }
+        None => pending().await,
+    }
 }
 
 fn boot(
     folder: &Folder,
     spec: &MonitorSpec,
     allow_process_driver: bool,
+    door: Option<Door>,
 ) -> Result<Booted, RunError> {
     match &spec.vm.driver {
         DriverSpec::Qemu(qemu) => Ok(Qemu {
             name: &spec.name,
             vm: &spec.vm,
             qemu,
+            disk: door.map(|door| match door {
+                Door::File(file) => ServedDisk::File(file),
+                Door::Nbd(socket) => ServedDisk::Nbd(socket),
+            }),
         }
         .boot()?),
         DriverSpec::Process(_) if !allow_process_driver => Err(RunError::ProcessDriverRefused),
@@ -166,7 +224,9 @@ async fn linger(mut asked: mpsc::Receiver<Command>) {
         while let Some(command) = asked.recv().await {
             match command {
                 Command::EndSeen => return,
-                Command::Pause(answer) | Command::Continue(answer) => {
+                Command::Pause(answer)
+                | Command::Continue(answer)
+                | Command::DiskGrew(_, answer) => {
                     let _ = answer.send(Err(VmError::Ended));
                 }
                 Command::Stop { .. } | Command::Kill => {}
@@ -186,10 +246,14 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn disk_of(spec: &MonitorSpec) -> Option<PathBuf> {
-    match &spec.vm.driver {
-        DriverSpec::Qemu(qemu) => Some(qemu.disk.clone()),
-        DriverSpec::Process(_) => None,
+/// What lies on the file system that has to have room.
+fn file_of_disk(folder: &Folder, spec: &MonitorSpec) -> Option<PathBuf> {
+    let DriverSpec::Qemu(qemu) = &spec.vm.driver else {
+        return None;
+    };
+    match &qemu.disk {
+        DiskSource::Raw { path } => Some(path.clone()),
+        DiskSource::Served => Some(ServerSpec::read(&folder.disk()).ok()?.disk.folder),
     }
 }
 
@@ -215,10 +279,11 @@ struct Owner {
     folder: Folder,
     started: Instant,
     stop: Option<Stop>,
-    /// Why we killed it, if we did.
-    killed: Option<&'static str>,
+    /// Why we killed it, if we did, and when it has to be gone.
+    killed: Option<(&'static str, tokio::time::Instant)>,
     /// Whose file system has to have room.
-    disk: Option<PathBuf>,
+    disk_file: Option<PathBuf>,
+    disk: Option<Supervisor>,
 }
 
 impl Owner {
@@ -259,6 +324,10 @@ impl Owner {
                 let vm = self.vm.clone();
                 tokio::spawn(async move { answer.send(vm.resume().await) });
             }
+            Command::DiskGrew(bytes, answer) => {
+                let vm = self.vm.clone();
+                tokio::spawn(async move { answer.send(vm.disk_grew(bytes).await) });
+            }
             Command::EndSeen => {}
         }
     }
@@ -290,7 +359,7 @@ impl Owner {
 
     fn kill(&mut self, why: &'static str) {
         self.state.stopping = true;
-        self.killed = Some(why);
+        self.killed = Some((why, tokio::time::Instant::now() + KILLED_WITHIN));
         // Whoever asked for a stop sees the same end.
         self.stop = None;
         if let Err(error) = self.vm.kill() {
@@ -305,6 +374,46 @@ impl Owner {
         }
     }
 
+    async fn kill_deadline(&self) {
+        match (self.killed, &self.disk) {
+            (Some((_, deadline)), Some(_)) => tokio::time::sleep_until(deadline).await,
+            _ => pending().await,
+        }
+    }
+
+    /// A VMM that waits for its disk is not even killed: without the door it gets an error and dies.
+    fn let_go_of_disk(&mut self) {
+        if let Some(disk) = self.disk.take() {
+            tracing::warn!("the killed machine still waits for its disk, which is taken from it");
+            disk.let_go();
+        }
+    }
+
+    fn disk_changed(&mut self) {
+        let Some(disk) = &self.disk else { return };
+        let seen = disk.status();
+        let troubles = seen.borrow().troubles.clone();
+        if troubles.fenced && self.killed.is_none() {
+            self.kill(
+                "the workspace was started on another host: what it did here since is not kept",
+            );
+        }
+        self.state.disk = troubles.door;
+    }
+
+    /// Has everything sent that the store does not have, for a while, and the server end.
+    async fn end_disk(&mut self) {
+        let Some(disk) = self.disk.take() else { return };
+        if self.killed.is_none() {
+            match tokio::time::timeout(SENT_WITHIN, disk.settle()).await {
+                Ok(Ok(version)) => tracing::info!(version, "the store has the whole disk"),
+                Ok(Err(error)) => tracing::warn!(error, "the store does not have the whole disk"),
+                Err(_) => tracing::warn!("the store does not have the whole disk yet"),
+            }
+        }
+        disk.end().await;
+    }
+
     async fn disk_retry(&self) {
         match self.state.paused {
             Some(PauseReason::DiskFull | PauseReason::DiskFailed(_)) => {
@@ -317,7 +426,7 @@ impl Owner {
     /// Requests that failed are done again; should they fail again, the VM says so and stands still again.
     fn go_on_with_room(&self) {
         let full = self.state.paused == Some(PauseReason::DiskFull);
-        let room = self.disk.as_deref().map_or(Ok(u64::MAX), room);
+        let room = self.disk_file.as_deref().map_or(Ok(u64::MAX), room);
         match room {
             Ok(room) if full && room < ROOM_TO_GO_ON => {}
             Ok(_) => {
@@ -336,7 +445,7 @@ impl Owner {
         let _ = tokio::time::timeout(CONSOLE_ENDS_WITHIN, console).await;
         self.links.end();
         let cause = match (self.killed, exit.orderly) {
-            (Some(why), false) => why.to_owned(),
+            (Some((why, _)), false) => why.to_owned(),
             (_, true) => exit.cause,
             (None, false) => console::explain(&exit.cause, &self.folder.console()),
         };

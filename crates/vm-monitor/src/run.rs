@@ -27,6 +27,8 @@ pub enum RunError {
         "the driver `process` isolates nothing and is for tests: it needs {ALLOW_PROCESS_DRIVER}=1"
     )]
     ProcessDriverRefused,
+    #[error("the VM's disk cannot be served")]
+    Disk(#[from] disk_server::supervisor::StartError),
     #[error("the VM cannot be booted")]
     Boot(#[from] BootError),
     #[error("the monitor's folder cannot be used")]

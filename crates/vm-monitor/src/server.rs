@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use disk_server::Supervisor;
 use microvm::driver::{LinkClass, VmError};
 use monitor_protocol::GENERATION;
 use monitor_protocol::messages::request::Body;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::disk;
 use crate::links::Links;
 use crate::monitor::Command;
 use crate::pipe;
@@ -25,24 +27,15 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What each connection may use.
 #[derive(Clone)]
-struct Access {
-    links: Links,
-    status: watch::Receiver<VmStatus>,
-    commands: mpsc::Sender<Command>,
+pub struct Access {
+    pub links: Links,
+    pub status: watch::Receiver<VmStatus>,
+    pub commands: mpsc::Sender<Command>,
+    pub disk: Option<Supervisor>,
 }
 
 /// Serves connections for as long as the monitor lives.
-pub async fn serve(
-    listener: UnixListener,
-    links: Links,
-    status: watch::Receiver<VmStatus>,
-    commands: mpsc::Sender<Command>,
-) {
-    let access = Access {
-        links,
-        status,
-        commands,
-    };
+pub async fn serve(listener: UnixListener, access: Access) {
     loop {
         match listener.accept().await {
             Ok((connection, _)) => {
@@ -75,6 +68,27 @@ impl Access {
             Some(Body::Kill(_)) => return self.end(connection, Command::Kill).await,
             Some(Body::Pause(_)) => self.ask(Command::Pause).await,
             Some(Body::Continue(_)) => self.ask(Command::Continue).await,
+            Some(Body::Disk(_)) => return self.disk(connection, |_| async { Ok(()) }).await,
+            Some(Body::Settle(_)) => {
+                let settle = |disk: Supervisor| async move { disk.settle().await.map(drop) };
+                return self.disk(connection, settle).await;
+            }
+            Some(Body::Point(point)) => {
+                let take = |disk: Supervisor| async move {
+                    let point = disk::point(&point)?;
+                    disk.point(point).await.map(drop)
+                };
+                return self.disk(connection, take).await;
+            }
+            Some(Body::Grow(grow)) => {
+                let this = self.clone();
+                let grow = |disk: Supervisor| async move {
+                    disk.grow(disk::blocks(grow.bytes)?).await?;
+                    this.ask(|answer| Command::DiskGrew(grow.bytes, answer))
+                        .await
+                };
+                return self.disk(connection, grow).await;
+            }
             None => Err(format!(
                 "this monitor speaks generation {GENERATION} and does not know what it was asked"
             )),
@@ -86,6 +100,28 @@ impl Access {
             }
             Err(message) => send(&mut connection, failed(message)).await,
         }
+    }
+
+    /// Has something done with the disk, and answers with how it is then.
+    async fn disk<F: Future<Output = Result<(), String>>>(
+        &self,
+        mut connection: UnixStream,
+        act: impl FnOnce(Supervisor) -> F,
+    ) -> io::Result<()> {
+        let Some(disk) = &self.disk else {
+            let text = "this machine's disk is not served: it takes no points and does not grow";
+            return send(&mut connection, failed(text.to_owned())).await;
+        };
+        let response = match act(disk.clone()).await {
+            Ok(()) => Response {
+                generation: GENERATION,
+                failure: None,
+                status: None,
+                disk: Some(disk::status(&disk.status().borrow())),
+            },
+            Err(message) => failed(message),
+        };
+        send(&mut connection, response).await
     }
 
     async fn ask(
@@ -162,6 +198,7 @@ fn done(status: Option<VmStatus>) -> Response {
         generation: GENERATION,
         failure: None,
         status,
+        disk: None,
     }
 }
 
@@ -170,6 +207,7 @@ fn failed(message: String) -> Response {
         generation: GENERATION,
         failure: Some(Failure { message }),
         status: None,
+        disk: None,
     }
 }
 

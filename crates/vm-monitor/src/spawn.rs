@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use disk_server::ServerSpec;
+
 use crate::folder::Folder;
 use crate::spec::MonitorSpec;
 use crate::sys;
@@ -18,12 +20,17 @@ const INHERITED: &[&str] = &[
     crate::ALLOW_PROCESS_DRIVER,
 ];
 
-/// Writes `spec` into `dir` and starts `roost_binary vm-monitor --dir dir`, in a session of its own, as
+/// Writes `spec`, and that of the disk if somebody has to serve it, into `dir` and starts `roost_binary vm-monitor --dir dir`, in a session of its own, as
 /// nobody's child. Returns when the monitor's program runs; follow it over its socket, which appears
 /// within milliseconds ([`monitor_protocol::client`]), and by [`Folder`].
 ///
 /// Blocks for some milliseconds.
-pub fn spawn(roost_binary: &Path, dir: &Path, spec: &MonitorSpec) -> io::Result<()> {
+pub fn spawn(
+    roost_binary: &Path,
+    dir: &Path,
+    spec: &MonitorSpec,
+    disk: Option<&ServerSpec>,
+) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let folder = Folder::new(dir);
     if let Some(monitor) = folder.monitor() {
@@ -36,12 +43,13 @@ pub fn spawn(roost_binary: &Path, dir: &Path, spec: &MonitorSpec) -> io::Result<
     }
     // What was left by the run before must not be taken for this one's.
     for old in [folder.exit(), folder.socket()] {
-        match std::fs::remove_file(old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        gone(&old)?;
     }
     folder.write_spec(spec)?;
+    match disk {
+        Some(disk) => disk.write(&folder.disk())?,
+        None => gone(&folder.disk())?,
+    }
     let log = File::options()
         .create(true)
         .append(true)
@@ -65,4 +73,11 @@ pub fn spawn(roost_binary: &Path, dir: &Path, spec: &MonitorSpec) -> io::Result<
     // The process in between ends at once; reaping it leaves nothing of the monitor to us.
     command.spawn()?.wait()?;
     Ok(())
+}
+
+fn gone(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

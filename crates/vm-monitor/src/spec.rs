@@ -1,12 +1,12 @@
-//! What a monitor is told in `spec.json`. Monitors and host agents of other versions read it: fields are
-//! only added, each with a default; unknown ones are ignored.
+//! What a monitor is told in `spec.json`. It is read by a monitor of the build that wrote it, and by host agents of
+//! other versions: fields are only added, each with a default; unknown ones are ignored.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 /// Version of the file that this code writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MonitorSpec {

@@ -1,5 +1,6 @@
 //! What is known of the VM, and the phase that follows from it. Pure: told everything, does nothing.
 
+use disk_server::protocol::Trouble;
 use microvm::driver::PauseReason;
 use monitor_protocol::messages::vm_status::Phase;
 use monitor_protocol::messages::{Step, VmStatus};
@@ -15,6 +16,8 @@ pub struct State {
     /// It has not for too long.
     pub silent: bool,
     pub paused: Option<PauseReason>,
+    /// The guest waits for its disk.
+    pub disk: Option<Trouble>,
     /// Asked to stop.
     pub stopping: bool,
     pub exit: Option<ExitRecord>,
@@ -28,7 +31,7 @@ impl State {
             Phase::Exited
         } else if self.stopping {
             Phase::Stopping
-        } else if self.paused.is_some() {
+        } else if self.paused.is_some() || self.disk.is_some() {
             Phase::Paused
         } else if !self.was_ready {
             Phase::Starting
@@ -42,7 +45,12 @@ impl State {
     fn detail(&self) -> String {
         match (self.phase(), &self.paused, &self.exit) {
             (Phase::Exited, _, Some(exit)) => exit.cause.clone(),
-            (Phase::Paused, Some(reason), _) => pause_detail(reason),
+            (Phase::Paused, paused, _) => match (&self.disk, paused) {
+                // What the VMM heard is only an error's number.
+                (Some(trouble), _) => disk_detail(trouble),
+                (None, Some(reason)) => pause_detail(reason),
+                (None, None) => String::new(),
+            },
             (Phase::Unresponsive, ..) => "the agent in the guest does not answer".to_owned(),
             _ => String::new(),
         }
@@ -75,6 +83,14 @@ impl State {
     }
 }
 
+fn disk_detail(trouble: &Trouble) -> String {
+    if trouble.full {
+        pause_detail(&PauseReason::DiskFull)
+    } else {
+        pause_detail(&PauseReason::DiskFailed(trouble.reason.clone()))
+    }
+}
+
 fn pause_detail(reason: &PauseReason) -> String {
     match reason {
         PauseReason::Asked => "paused on request".to_owned(),
@@ -94,19 +110,23 @@ mod tests {
     /// Every combination of facts, so that no phase is reached by accident.
     #[test]
     fn the_phase_follows_from_the_facts_in_order_of_weight() {
-        for bits in 0..32u32 {
+        for bits in 0..64u32 {
             let bit = |number: u32| bits & (1 << number) != 0;
             let state = State {
                 was_ready: bit(0),
                 silent: bit(1),
                 paused: bit(2).then_some(PauseReason::Asked),
-                stopping: bit(3),
-                exit: bit(4).then(ExitRecord::default),
+                stopping: bit(4),
+                exit: bit(5).then(ExitRecord::default),
+                disk: bit(3).then(|| Trouble {
+                    reason: String::new(),
+                    full: true,
+                }),
                 ..State::default()
             };
             let expected = match bits {
-                16.. => Phase::Exited,
-                8.. => Phase::Stopping,
+                32.. => Phase::Exited,
+                16.. => Phase::Stopping,
                 4.. => Phase::Paused,
                 3 => Phase::Unresponsive,
                 1 => Phase::Ready,

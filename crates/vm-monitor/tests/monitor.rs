@@ -208,6 +208,7 @@ async fn a_folder_has_one_monitor() {
         &world.monitor_program,
         world.folder.path(),
         &world.process_spec(),
+        None,
     )
     .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
@@ -229,7 +230,7 @@ fn the_host_agent() {
         let folder = vm_monitor::folder::Folder::new(folder);
         let spec = folder.read_spec().unwrap();
         let program = folder.path().parent().unwrap().join("monitor");
-        vm_monitor::spawn(&program, folder.path(), &spec).unwrap();
+        vm_monitor::spawn(&program, folder.path(), &spec, None).unwrap();
         let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
         assert_eq!(
             children.trim(),
@@ -360,7 +361,7 @@ async fn a_stop_that_the_guest_does_not_heed_becomes_a_kill() {
 async fn the_process_driver_needs_to_be_allowed() {
     let world = World::new();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_roost-vm-monitor"));
-    vm_monitor::spawn(program, world.folder.path(), &world.process_spec()).unwrap();
+    vm_monitor::spawn(program, world.folder.path(), &world.process_spec(), None).unwrap();
     eventually("the refusal is on record", || {
         world.folder.read_exit().unwrap().is_some()
     });
@@ -490,12 +491,12 @@ async fn a_spec_that_cannot_be_read_is_on_record() {
 fn specs_of_other_versions_are_read() {
     let world = World::new();
     std::fs::create_dir_all(world.folder.path()).unwrap();
-    // As generation 1 wrote it, with a field of a later one.
-    std::fs::write(world.folder.spec(), include_str!("fixtures/spec-1.json")).unwrap();
+    // As format 2 was written first, with a field of a later one.
+    std::fs::write(world.folder.spec(), include_str!("fixtures/spec-2.json")).unwrap();
     let spec = world.folder.read_spec().unwrap();
     assert_eq!(
         (spec.format, spec.name.as_str(), spec.vm.memory_mib),
-        (1, "demo", 1024)
+        (2, "demo", 1024)
     );
     assert_eq!(spec.vm.jail.user, Some(100_000));
 }

@@ -48,6 +48,7 @@ impl App {
         Ok(RunSpec {
             workspace: row.id.clone(),
             name: row.name.clone(),
+            organization: Some(row.organization.clone()),
             epoch: row.state.placement().epoch,
             size: row.size,
             repository: row.repository.clone(),

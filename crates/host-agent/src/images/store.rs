@@ -181,7 +181,7 @@ impl Images {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !keep.contains(name.strip_suffix(".verified").unwrap_or(&name)) {
+            if !keep.contains(of_image(&name)) {
                 tracing::info!(
                     image = name,
                     "an image that nothing names any more is removed"
@@ -283,6 +283,15 @@ fn name(before: &str, digest: &str, after: &str) -> String {
         .take(DIGITS)
         .collect();
     format!("{before}{digest}{after}")
+}
+
+/// What an image's file, or one beside it, belongs to.
+fn of_image(name: &str) -> &str {
+    let beside = [".verified", ".sums"];
+    beside
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, broadcast};
 use crate::admission::{self, Capacity, NoRoom, Promised};
 use crate::cgroups::Cgroups;
 use crate::config::{AcceleratorChoice, Driver, HostConfig, Room};
+use crate::disks::Disks;
 use crate::failure::{chain, disk_kind, failure};
 use crate::folders::Folders;
 use crate::git::relay::Relay;
@@ -25,6 +26,7 @@ pub struct Context {
     pub config: HostConfig,
     pub folders: Folders,
     pub images: Arc<Images>,
+    pub disks: Arc<Disks>,
     /// Absent: this host cannot make namespaces, or is told not to.
     pub networks: Option<Networks>,
     /// Absent: this host does not let us limit anybody.

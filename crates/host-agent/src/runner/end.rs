@@ -13,6 +13,7 @@ use crate::failure::chain;
 use crate::folders::short;
 use crate::runner::context::Context;
 use crate::runner::watch::Monitor;
+use crate::runner::{disk, record};
 
 /// What a monitor may take beyond the guest's deadline.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
@@ -115,7 +116,11 @@ pub async fn remove(context: &Context, workspace: &WorkspaceId) -> Result<(), St
     let monitor = context.folders.monitor(workspace);
     let folder = context.folders.workspace(workspace);
     let record = context.folders.record(workspace);
+    let disks = context.disks.clone();
     let removed = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        if let (Ok(Some(_)), Ok(record)) = (disk::born_with(&folder), record::read(&record)) {
+            disks.remove(&record.spec).map_err(io::Error::other)?;
+        }
         gone(std::fs::remove_dir_all(monitor))?;
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

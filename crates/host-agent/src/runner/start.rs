@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use fleet_api::host::{Accelerator, FailureKind, RunSpec, StartFailure};
 use guest_protocol::frames::{Configure, Configured};
-use microvm::spec::{DriverSpec, Jail, MACHINE, NetworkSpec, ProcessSpec, QemuSpec, VmSpec};
+use microvm::spec::{
+    DiskSource, DriverSpec, Jail, MACHINE, NetworkSpec, ProcessSpec, QemuSpec, VmSpec,
+};
 use monitor_protocol::messages::VmStatus;
 use monitor_protocol::messages::vm_status::Phase;
 use tokio::time::timeout;
@@ -18,17 +20,18 @@ use crate::failure::{chain, disk_kind, failure};
 use crate::folders::short;
 use crate::network::{Network, NetworkError, script};
 use crate::runner::context::Context;
-use crate::runner::disk::{self, Disk};
+use crate::runner::disk::{self, Disk, Preparation};
 use crate::runner::end;
 use crate::runner::guest;
 use crate::runner::steps::{Step, Teller, now_ms};
 use crate::runner::watch::{Ended, Monitor};
 use crate::{capacity, vmm_user};
 
-/// A monitor listens within milliseconds; a busy machine may need longer.
-const MONITOR_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// A monitor listens within milliseconds; the disk may have to come from a slow store.
+const MONITOR_ANSWERS_WITHIN: Duration = Duration::from_secs(90);
 const CONFIGURES_WITHIN: Duration = Duration::from_secs(60);
 /// Of the console, in a failure.
+const GIB: f64 = (1u64 << 30) as f64;
 const CONSOLE_BYTES: u64 = 8 * 1024;
 
 /// How a start came out. In every case but `Up` nothing of it runs any more.
@@ -85,7 +88,9 @@ impl Start<'_> {
         self.finish(step, booted)?;
         let step = self.teller.begin("configure");
         let configured = self.configure(&monitor).await;
-        self.finish(step, configured)
+        let configured = self.finish(step, configured)?;
+        self.disk_is_made().await;
+        Ok(configured)
     }
 
     /// Ends the step; a cancelled one did not fail.
@@ -109,10 +114,13 @@ impl Start<'_> {
         self.check_cancelled()?;
         let step = self.teller.begin("vmm");
         let launched = async {
+            let server = disk.as_ref().map(|disk| disk.server.clone());
             let spec = self.monitor_spec(disk, network).await?;
             let program = self.context.config.program.clone();
             let folder = monitor.folder.path().to_owned();
-            let spawned = blocking(move || vm_monitor::spawn(&program, &folder, &spec)).await?;
+            let spawned =
+                blocking(move || vm_monitor::spawn(&program, &folder, &spec, server.as_ref()));
+            let spawned = spawned.await?;
             spawned.map_err(|error| {
                 let text = format!("the machine's monitor cannot be started: {error}");
                 failure(disk_kind(&error), text)
@@ -136,14 +144,12 @@ impl Start<'_> {
 
     /// The disk of a virtual machine; the process driver needs a folder alone.
     async fn disk(&self) -> Result<Option<Disk>, StartFailure> {
-        let step = self.teller.begin("disk");
+        let mut step = self.teller.begin("disk");
         let context = self.context;
         let folder = context.folders.workspace(&self.spec.workspace);
-        let (gib, reserve) = (
-            self.spec.size.disk_gib,
-            context.config.room.disk_reserve_mib << 20,
-        );
-        let images = context.images.clone();
+        let reserve = context.config.room.disk_reserve_mib << 20;
+        let (images, disks) = (context.images.clone(), context.disks.clone());
+        let run = self.spec.clone();
         let is_process = matches!(context.config.driver, Driver::Process { .. });
         let prepared = blocking(move || {
             let free = capacity::disk_free(&folder);
@@ -154,17 +160,37 @@ impl Start<'_> {
                     free >> 20,
                     reserve >> 20
                 );
-                return Err(failure(FailureKind::DiskFull, text));
+                return (step, Err(failure(FailureKind::DiskFull, text)));
             }
             if is_process {
-                let made = std::fs::create_dir_all(folder.join("root"));
-                made.map_err(|error| failure(disk_kind(&error), error.to_string()))?;
-                return Ok(None);
+                if let Err(error) = std::fs::create_dir_all(folder.join("root")) {
+                    let failure = failure(disk_kind(&error), error.to_string());
+                    return (step, Err(failure));
+                }
+                return (step, Ok(None));
             }
-            disk::prepare(&images, &folder, gib).map(Some)
+            let mut progress = |done, of| convert_progress(&mut step, done, of);
+            let prepared = Preparation {
+                images: &images,
+                disks: &disks,
+                folder: &folder,
+                run: &run,
+                progress: &mut progress,
+            }
+            .run();
+            (step, prepared.map(Some))
         });
-        let prepared = prepared.await.and_then(|prepared| prepared);
+        let (step, prepared) = prepared.await?;
         step.end(prepared)
+    }
+
+    /// From now on its loss is noticed.
+    async fn disk_is_made(&self) {
+        let folder = self.context.folders.workspace(&self.spec.workspace);
+        let noted = blocking(move || disk::made(&folder)).await;
+        if let Ok(Err(error)) = noted {
+            tracing::warn!(workspace = %self.spec.workspace, %error, "it is not noted that the disk is there");
+        }
     }
 
     async fn network(&self) -> Result<Option<Network>, StartFailure> {
@@ -249,8 +275,7 @@ impl Start<'_> {
             kernel: files.kernel,
             initramfs: files.initramfs,
             kernel_arguments: Vec::new(),
-            disk: disk.path,
-            base: files.base,
+            disk: DiskSource::Served,
         })
     }
 
@@ -385,6 +410,12 @@ impl Start<'_> {
             network,
         }
     }
+}
+
+fn convert_progress(step: &mut Step, done: u64, of: u64) {
+    let (done_gib, of_gib) = (done as f64 / GIB, of as f64 / GIB);
+    let detail = format!("converting the disk to the new format: {done_gib:.1} of {of_gib:.1} GiB");
+    step.progress(detail, Some((done * 100 / of.max(1)) as u8));
 }
 
 fn has_exit(monitor: &Monitor) -> bool {

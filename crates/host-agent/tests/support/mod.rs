@@ -18,9 +18,6 @@ use host_agent::config::{Driver, Room};
 use host_agent::{HostConfig, LocalHost};
 use model::{Size, WorkspaceId, WorkspaceName};
 
-/// Names the monitor's folder to the test that plays the monitor's program.
-pub const MONITOR: &str = "HOST_TEST_MONITOR";
-
 /// Credentials in memory, and what was rejected.
 #[derive(Default)]
 pub struct Profile {
@@ -105,6 +102,18 @@ pub struct World {
     pub config: HostConfig,
 }
 
+/// The monitor's own program, which is built with the workspace's.
+fn monitor_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("roost-vm-monitor");
+    assert!(
+        program.exists(),
+        "{} is not there: cargo build --workspace --bins",
+        program.display()
+    );
+    program
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with_agent(&agent()).await
@@ -119,13 +128,12 @@ impl World {
     pub async fn with(change: impl FnOnce(&mut HostConfig)) -> Self {
         let folder = Folder(tempfile::tempdir().unwrap());
         let program = folder.path().join("roost");
-        let test = std::env::current_exe().unwrap();
+        let monitor = monitor_program();
         write_program(
             &program,
             &format!(
-                "#!/bin/sh\nexport ROOST_ALLOW_PROCESS_DRIVER=1 {MONITOR}=\"$3\"\n\
-                 exec '{}' --exact the_monitor --nocapture\n",
-                test.display()
+                "#!/bin/sh\nexport ROOST_ALLOW_PROCESS_DRIVER=1\nexec '{}' \"$@\"\n",
+                monitor.display()
             ),
         );
         let mut config = HostConfig::new(folder.path().join("data"), program);
@@ -263,6 +271,7 @@ pub fn spec(id: &str, epoch: u64) -> RunSpec {
     RunSpec {
         workspace: WorkspaceId::new(id),
         name: WorkspaceName::parse("sample").unwrap(),
+        organization: None,
         epoch,
         size: Size {
             vcpus: 1,

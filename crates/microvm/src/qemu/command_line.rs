@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use serde_json::json;
 
-use super::descriptors::Descriptors;
+use super::descriptors::{Descriptors, OpenDisk};
 use crate::spec::{Accelerator, MAC_ADDRESS, QemuSpec, VmSpec};
 
 /// TCG's cache of translated code, MiB: with 32, starting node costs a tenth more, and 128 gains nothing;
@@ -88,25 +88,25 @@ fn links(line: &mut Line, open: &Descriptors) {
 
 /// The root disk, and a slot for one more that can be given a medium while the VM runs.
 fn disks(line: &mut Line, open: &Descriptors) {
-    let inherited = |set: u8, descriptor: RawFd| format!("fd={descriptor},set={set}");
-    line.add("-add-fd", inherited(1, open.disk.as_raw_fd()));
-    line.add("-add-fd", inherited(2, open.base.as_raw_fd()));
-    let disk = json!({
-        "driver": "qcow2", "node-name": "disk", "discard": "unmap",
-        "file": {
-            "driver": "file", "node-name": "disk-file", "filename": "/dev/fdset/1", "discard": "unmap",
-            // Without it a flush that failed once fails for ever after.
-            "cache": { "direct": open.disk_direct },
-        },
-        "backing": {
-            "driver": "raw", "node-name": "base", "read-only": true,
-            "file": {
-                "driver": "file", "node-name": "base-file", "filename": "/dev/fdset/2", "read-only": true,
-                // Immutable, and shared by all VMs through the page cache.
-                "locking": "off",
-            },
-        },
-    });
+    let descriptor = open.disk.as_raw_fd();
+    let source = match &open.disk {
+        OpenDisk::File { direct, alone, .. } => {
+            line.add("-add-fd", format!("fd={descriptor},set=1"));
+            json!({
+                "driver": "file", "node-name": "disk-file", "filename": "/dev/fdset/1", "discard": "unmap",
+                // Without it a flush that failed once fails for ever after.
+                "cache": { "direct": direct },
+                "locking": if *alone { "off" } else { "auto" },
+            })
+        }
+        OpenDisk::Nbd(_) => json!({
+            "driver": "nbd", "node-name": "disk-file",
+            "server": { "type": "unix", "path": open.path(&open.disk) },
+            // Seconds that requests wait for a server that is away; for ever, since whoever runs this VM sees to it.
+            "reconnect-delay": u32::MAX / 1000,
+        }),
+    };
+    let disk = json!({ "driver": "raw", "node-name": "disk", "discard": "unmap", "file": source });
     // A raw node on top: its file can be exchanged later, the device's own node cannot.
     let spare = json!({
         "driver": "raw", "node-name": "spare",

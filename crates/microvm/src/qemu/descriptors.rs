@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,7 +10,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use crate::driver::BootError;
-use crate::spec::{Jail, NetworkSpec, QemuSpec, VmSpec};
+use crate::qemu::ServedDisk;
+use crate::spec::{DiskSource, Jail, NetworkSpec, QemuSpec, VmSpec};
 use crate::sys;
 use crate::vmm_store;
 
@@ -24,15 +25,34 @@ pub struct Descriptors {
     pub modules: File,
     pub kernel: File,
     pub initramfs: File,
-    pub disk: File,
-    /// The disk's file system can bypass the page cache.
-    pub disk_direct: bool,
-    pub base: File,
+    pub disk: OpenDisk,
     pub tap: Option<File>,
     pub qmp: UnixStream,
     pub console: UnixStream,
     pub interactive: UnixStream,
     pub bulk: UnixStream,
+}
+
+/// The root disk.
+#[derive(Debug)]
+pub enum OpenDisk {
+    File {
+        file: File,
+        /// It bypasses the page cache.
+        direct: bool,
+        /// Nobody else could open it.
+        alone: bool,
+    },
+    Nbd(OwnedFd),
+}
+
+impl AsRawFd for OpenDisk {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::File { file, .. } => file.as_raw_fd(),
+            Self::Nbd(socket) => socket.as_raw_fd(),
+        }
+    }
 }
 
 /// Our ends.
@@ -45,13 +65,16 @@ pub struct OurEnds {
 }
 
 impl Descriptors {
-    pub fn open(spec: &VmSpec, qemu: &QemuSpec) -> Result<(Self, OurEnds), BootError> {
+    pub fn open(
+        spec: &VmSpec,
+        qemu: &QemuSpec,
+        served: Option<&ServedDisk>,
+    ) -> Result<(Self, OurEnds), BootError> {
         let vmm = vmm_store::Layout::of(&qemu.vmm);
         let (qmp, our_qmp) = pair()?;
         let (console, our_console) = pair()?;
         let (interactive, our_interactive) = pair()?;
         let (bulk, our_bulk) = pair()?;
-        let (disk, disk_direct) = open_disk(&qemu.disk)?;
         let theirs = Self {
             loader: read("the VMM's loader", &vmm.loader)?,
             libraries: read("the VMM's libraries", &vmm.libraries)?,
@@ -60,9 +83,7 @@ impl Descriptors {
             modules: read("the VMM's modules", &vmm.modules)?,
             kernel: read("the guest's kernel", &qemu.kernel)?,
             initramfs: read("the guest's initramfs", &qemu.initramfs)?,
-            disk,
-            disk_direct,
-            base: read("the base image", &qemu.base)?,
+            disk: disk(&qemu.disk, served)?,
             tap: open_tap(spec)?,
             qmp,
             console,
@@ -92,12 +113,11 @@ impl Descriptors {
             &self.modules,
             &self.kernel,
             &self.initramfs,
-            &self.disk,
-            &self.base,
         ];
         let sockets = [&self.qmp, &self.console, &self.interactive, &self.bulk];
         let files = files.into_iter().chain(&self.tap).map(AsRawFd::as_raw_fd);
         files
+            .chain([self.disk.as_raw_fd()])
             .chain(sockets.into_iter().map(AsRawFd::as_raw_fd))
             .collect()
     }
@@ -139,7 +159,22 @@ fn read(what: &'static str, path: &Path) -> Result<File, BootError> {
     })
 }
 
-fn open_disk(path: &Path) -> Result<(File, bool), BootError> {
+fn disk(source: &DiskSource, served: Option<&ServedDisk>) -> Result<OpenDisk, BootError> {
+    match (source, served) {
+        (DiskSource::Raw { path }, _) => open_disk(path),
+        (DiskSource::Served, Some(ServedDisk::File(file))) => Ok(OpenDisk::File {
+            file: file.try_clone()?,
+            direct: true,
+            alone: true,
+        }),
+        (DiskSource::Served, Some(ServedDisk::Nbd(socket))) => {
+            Ok(OpenDisk::Nbd(socket.try_clone()?))
+        }
+        (DiskSource::Served, None) => Err(BootError::NoDisk),
+    }
+}
+
+fn open_disk(path: &Path) -> Result<OpenDisk, BootError> {
     let open = |flags: OFlags| {
         File::options()
             .read(true)
@@ -152,12 +187,16 @@ fn open_disk(path: &Path) -> Result<(File, bool), BootError> {
         Ok(disk) => (Ok(disk), true),
         Err(_) => (open(OFlags::empty()), false),
     };
-    let disk = disk.map_err(|source| BootError::Open {
+    let file = disk.map_err(|source| BootError::Open {
         what: "the VM's disk",
         path: path.to_owned(),
         source,
     })?;
-    Ok((disk, direct))
+    Ok(OpenDisk::File {
+        file,
+        direct,
+        alone: false,
+    })
 }
 
 fn open_tap(spec: &VmSpec) -> Result<Option<File>, BootError> {

@@ -2,16 +2,20 @@
 //! and later), read and written without the page cache.
 //!
 //! Written here and not with a library: it is a dozen requests on one file, and none of the libraries can
-//! take over a connection whose server has died. [`mount`] makes the connection, which lives as long as its
-//! descriptor is open anywhere; [`serve`] answers on it. A successor that gets the descriptor calls
+//! take over a connection whose server has died. [`connect`] makes the connection, which lives as long as its
+//! channel is open anywhere; [`serve`] answers on it. A successor that gets the descriptor calls
 //! [`serve`] with `resend`, and the kernel gives it every request that was not answered.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::fs::OFlags;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
 
 use super::{Device, errno, patient_flush, patient_read};
 
@@ -56,23 +60,59 @@ const NOTIFY_RESEND: i32 = 7;
 const PUNCH_HOLE: u32 = 2;
 const ZERO_RANGE: u32 = 16;
 
-/// Mounts a file over `target`, which is a regular file, and gives the connection's descriptor. Root may
-/// open the file, and give it to whom it likes. Needs root's rights.
-pub fn mount(target: &Path) -> io::Result<File> {
-    let connection = File::options().read(true).write(true).open("/dev/fuse")?;
-    let data = format!(
-        "fd={},rootmode=100600,user_id=0,group_id=0,allow_other,max_read={MAX_TRANSFER}",
-        connection.as_raw_fd()
-    );
-    let data = std::ffi::CString::new(data).expect("there is no zero in it");
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
-    rustix::mount::mount("roost-disk", target, "fuse", flags, Some(&*data))?;
-    Ok(connection)
+/// A file of the kernel's and the connection over which the kernel asks what is in it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Lives as long as this is open anywhere: [`serve`] answers on it.
+    pub channel: File,
+    mount: OwnedFd,
 }
 
-/// Takes the file away. Who has it open keeps the connection.
-pub fn unmount(target: &Path) -> io::Result<()> {
-    Ok(rustix::mount::unmount(target, UnmountFlags::DETACH)?)
+/// Makes a file that lies in no folder, so that nothing is left of it whoever dies. Needs root's rights.
+pub fn connect() -> io::Result<Connection> {
+    let channel = File::options().read(true).write(true).open("/dev/fuse")?;
+    let system = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let options = [
+        ("source", "roost-disk".to_owned()),
+        ("fd", channel.as_raw_fd().to_string()),
+        ("rootmode", "100600".to_owned()),
+        ("user_id", "0".to_owned()),
+        ("group_id", "0".to_owned()),
+        ("max_read", MAX_TRANSFER.to_string()),
+    ];
+    for (name, value) in options {
+        fsconfig_set_string(system.as_fd(), name, value)?;
+    }
+    fsconfig_set_flag(system.as_fd(), "allow_other")?;
+    fsconfig_create(system.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOATIME;
+    let mount = fsmount(system.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    Ok(Connection { channel, mount })
+}
+
+impl Connection {
+    /// Opens the file, to be read and written without the page cache. Waits until somebody [`serve`]s. Whoever
+    /// is given it needs no right of his own; once it is closed everywhere, and this dropped, serving ends.
+    pub fn open(&self) -> io::Result<File> {
+        let path = format!("/proc/self/fd/{}", self.mount.as_raw_fd());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::DIRECT.bits() as i32)
+            .open(path)?;
+        // Closing asks the server, until it once answers that it does not care. A process that has the file open and
+        // starts a successor closes it between fork and exec, and would wait for what it is about to start.
+        drop(file.try_clone()?);
+        Ok(file)
+    }
+
+    /// Keeps the channel alone: whoever has the file open goes on, and nobody opens it again.
+    pub fn into_channel(self) -> File {
+        self.channel
+    }
 }
 
 /// Asks the kernel to send every request again that has not been answered. Whoever answered before must be
@@ -81,7 +121,7 @@ pub fn resend(connection: &File) -> io::Result<()> {
     reply(connection, 0, NOTIFY_RESEND, &[])
 }
 
-/// Answers requests until the file is unmounted and closed everywhere. Several threads call it on one
+/// Answers requests until the file is closed everywhere. Several threads call it on one
 /// connection.
 pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
     let mut buffer = vec![0; MAX_TRANSFER + PAGE];
@@ -93,7 +133,8 @@ pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
                 continue;
             }
-            Err(rustix::io::Errno::NODEV) => return Ok(()),
+            // The file is closed everywhere, or somebody took it away.
+            Err(rustix::io::Errno::NODEV | rustix::io::Errno::CONNABORTED) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let Some(request) = Request::parse(&buffer[..length]) else {
@@ -176,7 +217,9 @@ fn answer(request: &Request<'_>, device: &dyn Device, data: &mut [u8]) -> Answer
     match request.opcode {
         opcode::INIT => initialise(body).map_or(malformed, Answer::Body),
         opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => Answer::None,
-        opcode::DESTROY | opcode::RELEASE | opcode::FLUSH => Answer::Body(Vec::new()),
+        opcode::DESTROY | opcode::RELEASE => Answer::Body(Vec::new()),
+        // See Connection::open.
+        opcode::FLUSH => Answer::Error(rustix::io::Errno::NOSYS.raw_os_error()),
         opcode::GETATTR | opcode::SETATTR => Answer::Body(attributes(device.size())),
         opcode::OPEN => {
             let mut opened = vec![0; 16];
@@ -205,11 +248,7 @@ fn answer(request: &Request<'_>, device: &dyn Device, data: &mut [u8]) -> Answer
             };
             let mut written = vec![0; 8];
             written[..4].copy_from_slice(&size.to_le_bytes());
-            let outcome = device.write(offset, bytes);
-            if let Err(error) = &outcome {
-                device.report(Some(error));
-            }
-            done(outcome, written)
+            done(device.write(offset, bytes), written)
         }
         opcode::FSYNC => done(patient_flush(device), Vec::new()),
         opcode::FALLOCATE => {

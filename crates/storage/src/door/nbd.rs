@@ -224,19 +224,16 @@ fn next(mut stream: &UnixStream, data: &mut Vec<u8>) -> io::Result<Option<Reques
 
 fn act(request: &Request, device: &dyn Device, data: &mut [u8]) -> crate::Result<()> {
     let (offset, length) = (request.offset, u64::from(request.length));
-    let outcome = match request.command {
+    match request.command {
         command::READ => return patient_read(device, offset, data),
-        command::WRITE => device.write(offset, data),
+        command::WRITE => device.write(offset, data)?,
         command::FLUSH => return patient_flush(device),
-        command::TRIM | command::WRITE_ZEROES => device.zero(offset, length),
-        other => Err(crate::StorageError::Invalid(format!(
-            "the command {other} is not known"
-        ))),
-    };
-    if let Err(error) = &outcome {
-        device.report(Some(error));
+        command::TRIM | command::WRITE_ZEROES => device.zero(offset, length)?,
+        other => {
+            let text = format!("the command {other} is not known");
+            return Err(crate::StorageError::Invalid(text));
+        }
     }
-    outcome?;
     if request.flags & FUA != 0 {
         patient_flush(device)?;
     }

@@ -1,4 +1,5 @@
-//! The monitor as a program of its own, for tests; the product runs it as `roost vm-monitor --dir DIR`.
+//! The monitor as a program of its own, for tests, and the server of its disk; the product runs them as
+//! `roost vm-monitor --dir DIR` and `roost disk-server --spec FILE`.
 
 use std::path::Path;
 
@@ -9,6 +10,9 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [command, flag, dir] if command == "vm-monitor" && flag == "--dir" => {
             Ok(vm_monitor::run(Path::new(dir))?)
+        }
+        [command, flag, spec] if command == "disk-server" && flag == "--spec" => {
+            Ok(disk_server::run(Path::new(spec))?)
         }
         _ => bail!("usage: roost-vm-monitor vm-monitor --dir DIR"),
     }

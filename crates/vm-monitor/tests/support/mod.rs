@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use disk_server::ServerSpec;
 use guest_protocol::codec::read_message;
 use guest_protocol::frames::{StreamOpen, StreamOpened, TcpStream, stream_open};
 use microvm::spec::{DriverSpec, Jail, MACHINE, NetworkSpec, ProcessSpec, VmSpec};
@@ -63,7 +64,11 @@ impl World {
     }
 
     pub fn spawn(&self, spec: &MonitorSpec) {
-        vm_monitor::spawn(&self.monitor_program, self.folder.path(), spec).unwrap();
+        self.spawn_with(spec, None);
+    }
+
+    pub fn spawn_with(&self, spec: &MonitorSpec, disk: Option<&ServerSpec>) {
+        vm_monitor::spawn(&self.monitor_program, self.folder.path(), spec, disk).unwrap();
     }
 
     pub fn client(&self) -> MonitorClient {

@@ -1,0 +1,365 @@
+//! The process: opens the disk, answers on its door, and looks after it until its monitor is gone.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use storage::disk::keeper::{Keeper, Policy};
+use storage::disk::{Disk, Figures};
+use storage::door::{DiskDevice, fuse, nbd};
+use storage::manifest::Point;
+use storage::{Result, StorageError};
+
+use crate::lock;
+use crate::protocol::{Ask, Asked, Said, Trouble, Troubles};
+use crate::spec::ServerSpec;
+
+/// Threads that answer the kernel.
+const DOOR_THREADS: usize = 4;
+/// Between looks at what is to be done. What was flushed is to be in the store within 5 s.
+const PERIOD: Duration = Duration::from_millis(500);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// A VMM whose monitor has died dies too, and lets go of its disk.
+const VMM_GONE_WITHIN: Duration = Duration::from_secs(5);
+/// Attempts at a cut that a failed sync makes void.
+const CUTS: usize = 5;
+/// Of `/proc/PID/oom_score_adj`: VMs are what the kernel is to take.
+const OUT_OF_MEMORY_SCORE: &str = "-900";
+
+/// Why a server did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("the disk's spec cannot be read")]
+    Spec(#[source] io::Error),
+    #[error("the disk cannot be opened")]
+    Open(#[from] StorageError),
+    #[error("the disk server cannot use what it was given")]
+    Io(#[from] io::Error),
+}
+
+/// Serves the disk of `spec` until standard input ends: the whole of a process. Standard input is the control
+/// socket, standard output the door.
+pub fn run(spec: &Path) -> std::result::Result<(), ServerError> {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    log.init();
+    // An ordinary user may not lower it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+    let control = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    let door = rustix::stdio::stdout().try_clone_to_owned()?;
+    let monitor = Arc::new(Monitor::new(control.try_clone()?));
+    match serve(spec, control, door, &monitor) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            monitor.say(&Said::Failed {
+                reason: chain(&error),
+            });
+            Err(error)
+        }
+    }
+}
+
+fn serve(
+    spec: &Path,
+    control: UnixStream,
+    door: OwnedFd,
+    monitor: &Arc<Monitor>,
+) -> std::result::Result<(), ServerError> {
+    let spec = ServerSpec::read(spec).map_err(ServerError::Spec)?;
+    // A server before this one may still be at its last flush.
+    let _lock = lock::take(&spec.disk.folder)?;
+    let runtime = spec.disk.store.is_remote().then(runtime).transpose()?;
+    let handle = runtime.as_ref().map(tokio::runtime::Runtime::handle);
+    let disk = Arc::new(spec.disk.open(handle)?);
+    let door = Door::open(door, &disk, monitor)?;
+    monitor.say(&Said::Ready { size: disk.size() });
+    let (jobs, asked) = channel();
+    let keeper = {
+        let (disk, monitor) = (disk.clone(), monitor.clone());
+        std::thread::spawn(move || keep(&disk, &asked, &monitor))
+    };
+    listen(control, &disk, &jobs, monitor);
+    drop(jobs);
+    // Nobody waits for it any more but the disk itself.
+    let gone = Instant::now() + VMM_GONE_WITHIN;
+    while !door.is_done() && Instant::now() < gone {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = keeper.join();
+    disk.flush()?;
+    Ok(())
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+}
+
+/// Takes what is asked until the monitor is gone.
+fn listen(control: UnixStream, disk: &Disk, jobs: &Sender<Job>, monitor: &Monitor) {
+    for line in BufReader::new(control).lines() {
+        let Ok(line) = line else { return };
+        let asked: Asked = match serde_json::from_str(&line) {
+            Ok(asked) => asked,
+            Err(error) => {
+                tracing::error!(%error, "the monitor asked what makes no sense");
+                continue;
+            }
+        };
+        let id = asked.id;
+        let job = match asked.what {
+            // At once, so that it is the moment that was asked for.
+            Ask::Point { point } => disk.cut().map(|cut| Job {
+                id,
+                cut,
+                point: Some(point),
+            }),
+            Ask::Settle => disk.cut().map(|cut| Job {
+                id,
+                cut,
+                point: None,
+            }),
+            Ask::Grow { blocks } => {
+                let grown = disk.grow(blocks).and_then(|()| disk.flush());
+                monitor.done(id, grown.map(|()| disk.manifest().version.number));
+                continue;
+            }
+        };
+        match job {
+            Ok(job) => {
+                let _ = jobs.send(job);
+            }
+            Err(error) => monitor.done(id, Err(error)),
+        }
+    }
+}
+
+/// Something to be sent.
+struct Job {
+    id: u64,
+    cut: u64,
+    point: Option<Point>,
+}
+
+/// Sends, writes checkpoints and cleans, until nobody can ask any more.
+fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
+    let keeper = Keeper::new(Policy::default());
+    let mut wait = PERIOD;
+    loop {
+        match asked.recv_timeout(wait) {
+            Ok(job) => {
+                let sent = send(disk, &job);
+                monitor.keeping(sent.as_ref().err());
+                monitor.done(job.id, sent);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let turned = turns(&keeper, disk, monitor);
+                wait = if turned.is_ok() { PERIOD } else { RETRY };
+                monitor.keeping(turned.as_ref().err());
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        monitor.figures(disk);
+    }
+}
+
+/// Sends one job. A cut that a failed sync made void is taken again: what it stood for is in the new one.
+fn send(disk: &Disk, job: &Job) -> Result<u64> {
+    let mut cut = job.cut;
+    for _ in 0..CUTS {
+        match disk.upload(cut, job.point.as_ref()) {
+            Err(StorageError::CutAgain) => cut = disk.cut()?,
+            other => return other.map(|manifest| manifest.version.number),
+        }
+    }
+    Err(StorageError::CutAgain)
+}
+
+fn turns(keeper: &Keeper, disk: &Disk, monitor: &Monitor) -> Result<()> {
+    loop {
+        match keeper.turn(disk) {
+            Ok(Some(_)) => monitor.figures(disk),
+            // The next turn takes another.
+            Ok(None) | Err(StorageError::CutAgain) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What answers the VMM.
+enum Door {
+    Fuse(Vec<JoinHandle<()>>),
+    Nbd,
+}
+
+impl Door {
+    fn open(door: OwnedFd, disk: &Arc<Disk>, monitor: &Arc<Monitor>) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_type(&door).is_ok() {
+            let listener = UnixListener::from(door);
+            let (disk, monitor) = (disk.clone(), monitor.clone());
+            std::thread::spawn(move || accept(&listener, &disk, &monitor));
+            return Ok(Self::Nbd);
+        }
+        let channel = Arc::new(File::from(door));
+        // What the one before has not answered; nothing, when there was none.
+        match fuse::resend(&channel) {
+            Ok(()) => {}
+            Err(error) => tracing::info!(%error, "nothing is asked again"),
+        }
+        let threads = (0..DOOR_THREADS).map(|_| {
+            let (channel, device) = (channel.clone(), device(disk, monitor));
+            std::thread::spawn(move || {
+                if let Err(error) = fuse::serve(&channel, &device) {
+                    // A VM that nobody answers hangs; with its server gone it gets a successor.
+                    tracing::error!(%error, "the door fails");
+                    std::process::exit(1);
+                }
+            })
+        });
+        Ok(Self::Fuse(threads.collect()))
+    }
+
+    /// The VMM has let go of the disk.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Fuse(threads) => threads.iter().all(JoinHandle::is_finished),
+            Self::Nbd => true,
+        }
+    }
+}
+
+fn device(
+    disk: &Arc<Disk>,
+    monitor: &Arc<Monitor>,
+) -> DiskDevice<impl Fn(Option<&StorageError>) + Send + Sync + use<>> {
+    let monitor = monitor.clone();
+    let report = move |error: Option<&StorageError>| monitor.door(error);
+    DiskDevice::new(disk.clone(), report)
+}
+
+fn accept(listener: &UnixListener, disk: &Arc<Disk>, monitor: &Arc<Monitor>) {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else { continue };
+        let device = device(disk, monitor);
+        std::thread::spawn(move || {
+            if let Err(error) = nbd::serve(&stream, &device) {
+                tracing::warn!(%error, "a client of the disk was lost");
+            }
+        });
+    }
+}
+
+/// Who is told.
+struct Monitor {
+    said: Mutex<Telling>,
+}
+
+struct Telling {
+    control: UnixStream,
+    troubles: Troubles,
+    figures: Option<(Figures, u64)>,
+}
+
+impl Monitor {
+    fn new(control: UnixStream) -> Self {
+        Self {
+            said: Mutex::new(Telling {
+                control,
+                troubles: Troubles::default(),
+                figures: None,
+            }),
+        }
+    }
+
+    fn say(&self, said: &Said) {
+        self.telling().say(said);
+    }
+
+    fn telling(&self) -> std::sync::MutexGuard<'_, Telling> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn done(&self, id: u64, outcome: Result<u64>) {
+        let (version, failure) = match outcome {
+            Ok(version) => (version, None),
+            Err(error) => (0, Some(chain(&error))),
+        };
+        self.say(&Said::Done {
+            id,
+            version,
+            failure,
+        });
+    }
+
+    fn figures(&self, disk: &Disk) {
+        let now = (disk.figures(), disk.manifest().version.number);
+        let mut telling = self.telling();
+        if telling.figures != Some(now) {
+            telling.figures = Some(now);
+            let (figures, version) = now;
+            telling.say(&Said::Figures { figures, version });
+        }
+    }
+
+    fn door(&self, error: Option<&StorageError>) {
+        self.trouble(|troubles| troubles.door = error.map(trouble));
+    }
+
+    fn keeping(&self, error: Option<&StorageError>) {
+        let fenced = matches!(error, Some(StorageError::Fenced { .. }));
+        self.trouble(|troubles| {
+            troubles.store = error.map(trouble);
+            troubles.fenced |= fenced;
+        });
+    }
+
+    fn trouble(&self, change: impl FnOnce(&mut Troubles)) {
+        let mut telling = self.telling();
+        let before = telling.troubles.clone();
+        change(&mut telling.troubles);
+        if telling.troubles != before {
+            let trouble = telling.troubles.clone();
+            tracing::warn!(?trouble, "trouble");
+            telling.say(&Said::Trouble { trouble });
+        }
+    }
+}
+
+impl Telling {
+    fn say(&mut self, said: &Said) {
+        let mut line = serde_json::to_vec(said).expect("it has no keys but texts");
+        line.push(b'\n');
+        // Nobody there: it is about to be noticed.
+        let _ = self.control.write_all(&line);
+    }
+}
+
+fn trouble(error: &StorageError) -> Trouble {
+    let full = match error {
+        StorageError::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+        _ => false,
+    };
+    Trouble {
+        reason: chain(error),
+        full,
+    }
+}
+
+/// An error and everything that led to it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| {
+        format!("{text}: {source}")
+    })
+}

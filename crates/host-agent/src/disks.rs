@@ -1,0 +1,184 @@
+//! Where disks lie: the store, the keys to it, and what a disk's server is told.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use disk_server::{DoorChoice, ServerSpec};
+use fleet_api::host::RunSpec;
+use model::WorkspaceId;
+use storage::base::BaseCache;
+use storage::disk::size_in_blocks;
+use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
+use storage::manifest::{DiskName, Version};
+use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
+use storage::store::Store;
+use storage::{Result, StorageError};
+
+use crate::images::ImageNames;
+
+/// Whose the bases are: everybody's.
+const BASES: &str = "bases";
+/// Whose a workspace is that a control plane of the first version started.
+const NOBODY: &str = "default";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Disks {
+    store: StoreSpec,
+    ring: Ring,
+    door: DoorChoice,
+    /// One at a time takes up a base; the others find it.
+    adopting: Mutex<()>,
+}
+
+struct Ring(KeyRing);
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Ring")
+    }
+}
+
+impl Disks {
+    /// The store of a host whose data lies in `data`. Its keys are made at the first start.
+    pub fn open(data: &Path, store: Option<StoreSpec>, door: DoorChoice) -> io::Result<Self> {
+        let path = data.join("store");
+        Ok(Self {
+            store: store.unwrap_or(StoreSpec::Folder { path }),
+            ring: Ring(key_ring(&data.join("keys"))?),
+            door,
+            adopting: Mutex::new(()),
+        })
+    }
+
+    /// What the server of a workspace's disk is told. `folder` is the workspace's, `base` the file of the image that
+    /// `images` names; `made`: the disk has been there.
+    pub fn server(
+        &self,
+        run: &RunSpec,
+        folder: &Path,
+        images: &ImageNames,
+        base: &Path,
+        made: bool,
+    ) -> Result<ServerSpec> {
+        let bases = self.keys(BASES)?;
+        let version = Version {
+            tenant: bases.tenant().clone(),
+            disk: base_name(images)?,
+            number: 1,
+        };
+        let disk = DiskSpec {
+            folder: folder.join("disk"),
+            name: disk_name(&run.workspace)?,
+            epoch: run.epoch,
+            blocks: size_in_blocks(run.size.disk_gib << 30)?,
+            store: self.store.clone(),
+            keys: self.keys(tenant_of(run))?,
+            base: Some(BaseSpec {
+                version,
+                path: base.to_owned(),
+                keys: bases,
+            }),
+            moved: false,
+            must_exist: made,
+        };
+        Ok(ServerSpec {
+            disk,
+            door: self.door,
+        })
+    }
+
+    /// Takes a base image that is here for the one that disks lie over: reads it once. Blocks.
+    pub fn adopt(&self, base: &Path) -> Result<()> {
+        let _one = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        if BaseCache::exists(base) {
+            return Ok(());
+        }
+        BaseCache::adopt(base)
+    }
+
+    /// Removes a workspace's disk from the store, but for what is collected later. Blocks.
+    pub fn remove(&self, run: &RunSpec) -> Result<()> {
+        let store = self.store()?;
+        let version = |number| -> Result<Version> {
+            Ok(Version {
+                tenant: Tenant::new(tenant_of(run))?,
+                disk: disk_name(&run.workspace)?,
+                number,
+            })
+        };
+        let Version { tenant, disk, .. } = version(0)?;
+        // Newest last: a removal that is cut off leaves what a start would take.
+        for number in store.versions(&tenant, &disk, 0)? {
+            store.delete_version(&version(number)?)?;
+        }
+        Ok(())
+    }
+
+    fn store(&self) -> Result<Store> {
+        self.store
+            .open(tokio::runtime::Handle::try_current().ok().as_ref())
+    }
+
+    fn keys(&self, tenant: &str) -> Result<TenantKeys> {
+        self.ring.0.tenant(&Tenant::new(tenant)?)
+    }
+}
+
+fn tenant_of(run: &RunSpec) -> &str {
+    run.organization
+        .as_ref()
+        .map_or(NOBODY, |organization| organization.as_str())
+}
+
+fn disk_name(workspace: &WorkspaceId) -> Result<DiskName> {
+    DiskName::new(workspace.as_str().to_ascii_lowercase())
+}
+
+/// `base-HASH.ext4` is the disk `base-HASH`.
+fn base_name(images: &ImageNames) -> Result<DiskName> {
+    DiskName::new(images.base.trim_end_matches(".ext4"))
+}
+
+fn key_ring(folder: &Path) -> io::Result<KeyRing> {
+    let path = folder.join("storage.json");
+    match fs::read(&path) {
+        Ok(text) => return serde_json::from_slice(&text).map_err(|error| damaged(&path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let ring = KeyRing::generate(&SystemEntropy);
+    let unfinished: PathBuf = path.with_extension("unfinished");
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(&ring)?)?;
+    // What is sealed with a key that is lost is lost.
+    file.sync_all()?;
+    fs::rename(&unfinished, &path)?;
+    File::open(folder)?.sync_all()?;
+    Ok(ring)
+}
+
+fn damaged(path: &Path, error: &serde_json::Error) -> io::Error {
+    let text = format!(
+        "{} is damaged ({error}): bring it back from a backup, or nothing in the store can be read",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Whether the host's disk has no room for it.
+pub fn is_full(error: &StorageError) -> bool {
+    matches!(error, StorageError::File { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+}
