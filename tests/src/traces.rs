@@ -156,6 +156,9 @@ impl Traces {
     }
 }
 
+/// Parts of the path of a disk's version: `store/TENANT/disks/DISK/VERSION`.
+const VERSION_DEPTH: usize = 5;
+
 /// Paths below the data folder that could be a workspace's. The VMM and the images are kept for all of them, and
 /// the database and the log change all the time.
 fn files(data: &Path) -> BTreeSet<String> {
@@ -169,13 +172,18 @@ fn files(data: &Path) -> BTreeSet<String> {
             let first = first.map(|first| first.as_os_str().to_string_lossy().into_owned());
             let first = first.unwrap_or_default();
             let is_kept = ["vmm", "images", "machine.json", "server.log"].contains(&first.as_str());
+            // Packs go with the next collections; of versions none may be left.
+            let is_pack = first == "store" && below.components().count() < VERSION_DEPTH;
+            let is_pack = is_pack || below.components().any(|part| part.as_os_str() == "packs");
             if is_kept || first.starts_with("roost.db") {
                 continue;
             }
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path.clone());
             }
-            found.insert(below.display().to_string());
+            if !is_pack {
+                found.insert(below.display().to_string());
+            }
         }
     }
     found

@@ -10,7 +10,8 @@ use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
 use model::WorkspaceId;
 use storage::base::BaseCache;
-use storage::disk::size_in_blocks;
+use storage::collect::{Rules, collect};
+use storage::disk::{Clock, SystemClock, size_in_blocks};
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
@@ -114,6 +115,19 @@ impl Disks {
         // Newest last: a removal that is cut off leaves what a start would take.
         for number in store.versions(&tenant, &disk, 0)? {
             store.delete_version(&version(number)?)?;
+        }
+        Ok(())
+    }
+
+    /// Looks once for what nobody needs any more, and removes what was found by an earlier look. Blocks.
+    pub fn collect(&self) -> Result<()> {
+        let store = self.store()?;
+        for tenant in store.list_tenants()? {
+            let keys = self.ring.0.tenant(&tenant)?;
+            let now_ms = SystemClock.now_ms();
+            let rules = Rules::default();
+            let report = collect(&store, &keys, &SystemEntropy, &rules, now_ms, false)?;
+            tracing::info!(%tenant, report.total, report.condemned, report.deleted, "collected");
         }
         Ok(())
     }

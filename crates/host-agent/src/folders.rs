@@ -3,9 +3,10 @@
 //! ```text
 //! DATA/workspaces/ID/host.json      what is wanted and how far it is, see runner::record
 //!                    disk.json      the images its disk was born with, see runner::disk
-//!                    disk.qcow2     the disk
+//!                    disk/          what this host has of the disk, see storage
 //!     run/SHORT/                    its monitor's folder, see vm-monitor
 //!     run/relay-SHORT.sock          git of its guest
+//!     keys/storage.json  store/     see disks
 //!     images/  vmm/                 see images, microvm
 //! ```
 

@@ -41,6 +41,8 @@ const REPOSITORIES_WITHIN: Duration = Duration::from_secs(60);
 /// Beyond the guest's own deadline.
 const STOP_MARGIN: Duration = Duration::from_secs(90);
 const DELETED_WITHIN: Duration = Duration::from_secs(120);
+/// A deleted workspace's room is given back by the second look, after the grace of [`storage::collect::Rules`].
+const COLLECTED_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 4096;
 
@@ -124,6 +126,9 @@ impl LocalHost {
             events,
             config,
         });
+        if !is_process {
+            tokio::spawn(collect(context.disks.clone()));
+        }
         let (preparing, prepared) = watch::channel(());
         let host = Self {
             runners: Mutex::new(adopt(&context)),
@@ -310,6 +315,19 @@ fn adopt(context: &Arc<Context>) -> HashMap<WorkspaceId, Runner> {
         }
     }
     runners
+}
+
+/// Gives back what nobody needs in the store, for as long as the server runs.
+async fn collect(disks: Arc<Disks>) {
+    loop {
+        tokio::time::sleep(COLLECTED_EVERY).await;
+        let disks = disks.clone();
+        match tokio::task::spawn_blocking(move || disks.collect()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the store was not collected"),
+            Err(error) => tracing::error!(%error, "the store was not collected"),
+        }
+    }
 }
 
 /// What the first start would otherwise wait for: images taken in and found right, QEMU kept, KVM tried.

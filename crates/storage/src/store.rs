@@ -36,6 +36,9 @@ use crate::planted::{self, Bug};
 /// Of a pack's end this much is asked for at first: the directory of a full pack of a disk fits.
 const TAIL: u64 = 20 * 1024;
 
+/// Where the store is tried out.
+const PROBE: &str = "probe";
+
 /// An object store. Methods block; they are not for a thread that runs futures.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -103,7 +106,7 @@ impl Store {
             return Ok(());
         };
         if probe.passed.get().is_none() {
-            self.try_conditions(&Path::from(format!("probe/{}", probe.id)))?;
+            self.try_conditions(&Path::from(format!("{PROBE}/{}", probe.id)))?;
             probe.passed.get_or_init(|| ());
         }
         Ok(())

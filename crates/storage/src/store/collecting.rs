@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::TryStreamExt;
 use object_store::path::Path;
 
-use super::{Store, again, failed, index_path, note_path, pack_path};
+use super::{PROBE, Store, again, failed, index_path, note_path, pack_path};
 use crate::error::{Result, StorageError};
 use crate::index;
 use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
@@ -39,6 +39,21 @@ impl Store {
             })
         });
         Ok(stored.collect())
+    }
+
+    /// Everybody who has something here.
+    pub fn list_tenants(&self) -> Result<BTreeSet<Tenant>> {
+        let root = Path::default();
+        let listed = self
+            .wait(self.objects.list_with_delimiter(None))
+            .map_err(|error| failed("list", &root, error))?;
+        let folders = listed.common_prefixes;
+        // What is no tenant's is the probe.
+        let tenants = folders.iter().filter_map(|folder| {
+            let name = folder.filename()?;
+            (name != PROBE).then(|| Tenant::new(name).ok())?
+        });
+        Ok(tenants.collect())
     }
 
     pub fn list_packs(&self, tenant: &Tenant) -> Result<Vec<Stored>> {
