@@ -138,14 +138,26 @@ impl Server {
         })
     }
 
-    /// The VMMs of its workspaces: the monitors' children.
+    /// The VMMs of its workspaces.
     pub fn vmms(&self) -> Vec<u32> {
+        self.children(|line| !line.contains("disk-server"))
+    }
+
+    /// The servers of its workspaces' disks.
+    pub fn disk_servers(&self) -> Vec<u32> {
+        self.children(|line| line.contains("disk-server"))
+    }
+
+    /// The monitors' children with such a command line.
+    fn children(&self, fits: impl Fn(&str) -> bool) -> Vec<u32> {
         let monitors = self.monitors();
         processes(|pid| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let status = String::from_utf8_lossy(&read("status")).into_owned();
             let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
             let parent = parent.and_then(|parent| parent.trim().parse().ok());
             parent.is_some_and(|parent| monitors.contains(&parent))
+                && fits(&String::from_utf8_lossy(&read("cmdline")))
         })
     }
 

@@ -9,6 +9,7 @@ mod git;
 mod memory;
 mod report;
 mod start;
+mod storage;
 mod terminal;
 mod work;
 mod workbench;
@@ -32,6 +33,10 @@ const BENCHES: &[(&str, &str)] = &[
         "echo: idle, beside traffic, in a busy guest; in a browser",
     ),
     ("memory", "what a running workspace costs beside its guest"),
+    (
+        "storage",
+        "fio, many files and memory, beside a raw file as the disk",
+    ),
     (
         "workbench",
         "opening, typing: in a browser, beside code-server",
@@ -63,6 +68,7 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
         "exec" => exec::run(runs.unwrap_or(100)).await,
         "terminal" => terminal::run(runs.unwrap_or(300)).await,
         "memory" => memory::run(runs.unwrap_or(3)).await,
+        "storage" => storage::run(runs.unwrap_or(3)).await,
         "workbench" => workbench::run(runs.unwrap_or(5)).await,
         "work" => work::run(runs.unwrap_or(1)).await,
         _ => bail!("no benchmark {name:?}: --list names them"),

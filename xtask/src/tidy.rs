@@ -62,7 +62,7 @@ mod tests {
     }
 
     /// Documents whose tables make promises: each row names the tests that hold it to them.
-    const PROMISES: [&str; 2] = ["SECURITY.md", "docs/bad-input.md"];
+    const PROMISES: [&str; 3] = ["SECURITY.md", "docs/bad-input.md", "docs/durability.md"];
 
     /// What is wrong with a test that a document names as `path::name`.
     fn no_such_test(named: &str) -> Option<String> {

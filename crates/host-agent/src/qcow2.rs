@@ -20,7 +20,8 @@ const DIRTY: u64 = 1;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cluster<'a> {
     Data(&'a [u8]),
-    Zero,
+    /// So many bytes.
+    Zero(u64),
 }
 
 /// One image.
@@ -81,14 +82,14 @@ impl Qcow2 {
                 if entry & COMPRESSED != 0 {
                     return Err(invalid("it is compressed, which Roost never does").into());
                 }
+                let length = self.cluster.min(self.size - offset);
                 if entry & ALL_ZERO != 0 {
-                    act(offset, Cluster::Zero)?;
+                    act(offset, Cluster::Zero(length))?;
                     continue;
                 }
-                let length = self.cluster.min(self.size - offset) as usize;
-                self.file
-                    .read_exact_at(&mut buffer[..length], entry & OFFSET)?;
-                act(offset, Cluster::Data(&buffer[..length]))?;
+                let data = &mut buffer[..length as usize];
+                self.file.read_exact_at(data, entry & OFFSET)?;
+                act(offset, Cluster::Data(data))?;
             }
         }
         Ok(())
@@ -149,7 +150,7 @@ mod tests {
         layer
             .each(|offset, cluster| {
                 let first = match cluster {
-                    Cluster::Zero => 0,
+                    Cluster::Zero(_) => 0,
                     Cluster::Data(data) => data[0],
                 };
                 found.insert(offset, first);

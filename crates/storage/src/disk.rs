@@ -16,6 +16,7 @@
 //! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
 
 mod batch;
+mod branch;
 pub(crate) mod checkpoint;
 mod clean;
 mod compact;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use serde::{Deserialize, Serialize};
 
+pub use self::branch::fork;
 pub use self::replay::OpenDisk;
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::disk::format::{FIRST, GROUP_BLOCKS, GroupUse, LOST, NONE, Position, ZERO};

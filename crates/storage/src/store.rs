@@ -62,9 +62,7 @@ impl Store {
             what: format!("be opened in {}", path.display()),
             source,
         })?;
-        Ok(Self {
-            ..Self::new(Arc::new(folder.with_fsync(true)))
-        })
+        Ok(Self::new(Arc::new(folder.with_fsync(true))))
     }
 
     /// Any that is known to honour conditions.

@@ -401,10 +401,11 @@ impl Owner {
         self.state.disk = troubles.door;
     }
 
-    /// Has everything sent that the store does not have, for a while, and the server end.
+    /// After a stop in order, has everything sent that the store does not have, for a while; then the server ends.
+    /// After any other end, whoever starts the machine again must not wait: its disk's next server sends it.
     async fn end_disk(&mut self) {
         let Some(disk) = self.disk.take() else { return };
-        if self.killed.is_none() {
+        if self.state.exit.as_ref().is_some_and(|exit| exit.orderly) {
             match tokio::time::timeout(SENT_WITHIN, disk.settle()).await {
                 Ok(Ok(version)) => tracing::info!(version, "the store has the whole disk"),
                 Ok(Err(error)) => tracing::warn!(error, "the store does not have the whole disk"),

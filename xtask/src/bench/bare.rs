@@ -3,7 +3,7 @@
 //!
 //! What is started is the command line of a VMM that runs already, with its inherited descriptors replaced
 //! by the files behind them, its sockets by new ones, its network by one that leads nowhere, and its disk
-//! by an empty layer. So it cannot differ from ours by accident.
+//! by a file. So it cannot differ from ours by accident.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 use guest_protocol::client::Session;
 use guest_protocol::frames::{Configure, Role, StreamClass};
-use guest_protocol::link::{self, Side};
+use guest_protocol::link::{self, Link, Side};
+use roost_tests::Server;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -20,10 +22,6 @@ use super::world::{first_prompt, milliseconds};
 
 /// Longest start that is waited for.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// As the guest finds its disk and base among what it inherits.
-const DISK: &str = "/dev/fdset/1";
-const BASE: &str = "/dev/fdset/2";
-
 /// How the VMM was started that is imitated.
 pub struct Template {
     words: Vec<String>,
@@ -31,7 +29,32 @@ pub struct Template {
     base: String,
 }
 
+/// What a bare VM has for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// An empty qcow2 layer over the base.
+    Layer,
+    /// A raw copy of the base, of this size in GiB.
+    Raw(u64),
+}
+
+/// A bare VM that shows a prompt. Dropping it ends it.
+pub struct Bare {
+    pub times: Times,
+    pub session: Session,
+    _link: Link,
+    qemu: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Bare {
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        self.qemu.kill().await.context("ending QEMU")
+    }
+}
+
 /// Milliseconds since QEMU was started.
+#[derive(Clone, Copy)]
 pub struct Times {
     /// The agent has answered over virtio-serial.
     pub agent: f64,
@@ -42,12 +65,16 @@ pub struct Times {
 }
 
 impl Template {
-    /// Reads it from a running VMM.
-    pub fn of(vmm: u32) -> anyhow::Result<Self> {
+    /// Reads it from the one VMM of a server.
+    pub fn of(server: &Server) -> anyhow::Result<Self> {
+        let vmm = server
+            .vmms()
+            .pop()
+            .context("a running workspace has a VMM")?;
         let words = words(&format!("/proc/{vmm}/cmdline"))?;
         let environment = words_of_environment(vmm)?;
         Ok(Self {
-            base: base_of(vmm)?,
+            base: base_of(server.data())?,
             modules: resolved(vmm, &environment)?,
             words: words
                 .iter()
@@ -56,18 +83,38 @@ impl Template {
         })
     }
 
-    /// Boots one VM in a folder of its own and waits for its prompt.
+    /// Boots one VM over a layer, and says when it did what.
     pub async fn boot(&self) -> anyhow::Result<Times> {
+        let bare = self.start(Disk::Layer).await?;
+        let times = bare.times;
+        bare.end().await?;
+        Ok(times)
+    }
+
+    /// Boots one VM in a folder of its own and waits for its prompt.
+    pub async fn start(&self, disk: Disk) -> anyhow::Result<Bare> {
         let folder = tempfile::Builder::new().prefix("bare").tempdir_in("/tmp")?;
-        let disk = folder.path().join("disk.qcow2");
-        let made = Command::new("qemu-img")
-            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &self.base])
-            .arg(&disk)
-            .status()
-            .await
-            .context("running qemu-img")?;
-        ensure!(made.success(), "qemu-img made no disk");
-        let words = self.arguments(folder.path());
+        let path = folder.path().join("disk");
+        let made = match disk {
+            Disk::Layer => {
+                let mut command = Command::new("qemu-img");
+                command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]);
+                command.arg(&self.base).arg(&path).status().await
+            }
+            Disk::Raw(_) => {
+                let mut command = Command::new("cp");
+                command.args(["--sparse=always", &self.base]);
+                command.arg(&path).status().await
+            }
+        };
+        ensure!(made.context("making a disk")?.success(), "there is no disk");
+        if let Disk::Raw(gib) = disk {
+            let file = std::fs::File::options().write(true).open(&path)?;
+            file.set_len(gib << 30)?;
+            // What is still to be written of it is nothing that the guest does.
+            file.sync_all()?;
+        }
+        let words = self.arguments(folder.path(), disk);
         let began = Instant::now();
         let mut qemu = Command::new(&words[0])
             .args(&words[1..])
@@ -78,16 +125,41 @@ impl Template {
             .kill_on_drop(true)
             .spawn()
             .context("starting QEMU")?;
-        let times =
-            match tokio::time::timeout(DEADLINE, prompt(folder.path(), &mut qemu, began)).await {
-                Ok(times) => times?,
-                Err(_) => bail!("bare QEMU shows no prompt within {DEADLINE:?}"),
-            };
-        qemu.kill().await.context("ending QEMU")?;
-        Ok(times)
+        let prompt = prompt(folder.path(), &mut qemu, began);
+        let Ok(shown) = tokio::time::timeout(DEADLINE, prompt).await else {
+            bail!("bare QEMU shows no prompt within {DEADLINE:?}");
+        };
+        let (times, session, link) = shown?;
+        Ok(Bare {
+            times,
+            session,
+            _link: link,
+            qemu,
+            _folder: folder,
+        })
     }
 
-    fn arguments(&self, folder: &Path) -> Vec<String> {
+    /// The disk's node, with the cache mode that ours has.
+    fn disk(&self, folder: &Path, disk: Disk) -> Value {
+        let file = json!({
+            "driver": "file", "filename": folder.join("disk"), "cache": { "direct": true }, "discard": "unmap",
+        });
+        match disk {
+            Disk::Raw(_) => {
+                json!({ "driver": "raw", "node-name": "disk", "discard": "unmap", "file": file })
+            }
+            Disk::Layer => json!({
+                "driver": "qcow2", "node-name": "disk", "discard": "unmap", "file": file,
+                "backing": {
+                    "driver": "raw", "read-only": true,
+                    "file": { "driver": "file", "filename": self.base, "read-only": true, "locking": "off" },
+                },
+            }),
+        }
+    }
+
+    fn arguments(&self, folder: &Path, disk: Disk) -> Vec<String> {
+        let node = self.disk(folder, disk).to_string();
         let folder = folder.display();
         let mut words = self.words.iter().peekable();
         let mut out = Vec::new();
@@ -102,15 +174,20 @@ impl Template {
             } else if word.starts_with("tap,id=net0") {
                 out.push("hubport,id=net0,hubid=0".into());
             } else {
-                let word = word.replace(DISK, &format!("{folder}/disk.qcow2"));
-                out.push(word.replace(BASE, &self.base));
+                let is_disk = serde_json::from_str(word)
+                    .is_ok_and(|parsed: Value| parsed["node-name"] == "disk");
+                out.push(if is_disk { node.clone() } else { word.clone() });
             }
         }
         out
     }
 }
 
-async fn prompt(folder: &Path, qemu: &mut Child, began: Instant) -> anyhow::Result<Times> {
+async fn prompt(
+    folder: &Path,
+    qemu: &mut Child,
+    began: Instant,
+) -> anyhow::Result<(Times, Session, Link)> {
     let path = folder.join("interactive");
     let io = loop {
         if let Ok(stream) = UnixStream::connect(&path).await {
@@ -139,11 +216,12 @@ async fn prompt(folder: &Path, qemu: &mut Child, began: Instant) -> anyhow::Resu
     let session = Session::open(link.open().await?, class, Role::Editor, "bare").await?;
     first_prompt(&session).await?;
     let prompt = milliseconds(began.elapsed());
-    Ok(Times {
+    let times = Times {
         agent,
         configured,
         prompt,
-    })
+    };
+    Ok((times, session, link))
 }
 
 fn words(path: &str) -> anyhow::Result<Vec<String>> {
@@ -167,17 +245,15 @@ fn behind(process: u32, descriptor: &str) -> anyhow::Result<String> {
     text(path)
 }
 
-/// The base disk that a VMM has open: it closes the number that it inherited, so the file is looked for.
-fn base_of(vmm: u32) -> anyhow::Result<String> {
-    for entry in std::fs::read_dir(format!("/proc/{vmm}/fd"))? {
-        let Ok(path) = std::fs::read_link(entry?.path()) else {
-            continue;
-        };
+/// The base disk that a server has taken in.
+fn base_of(data: &Path) -> anyhow::Result<String> {
+    for entry in std::fs::read_dir(data.join("images"))? {
+        let path = entry?.path();
         if path.extension().is_some_and(|end| end == "ext4") {
             return text(path);
         }
     }
-    bail!("the VMM has no base disk open")
+    bail!("the server has no base disk")
 }
 
 fn text(path: PathBuf) -> anyhow::Result<String> {
@@ -208,7 +284,9 @@ mod tests {
             "-netdev",
             "tap,id=net0,fd=3,vhost=off",
             "-blockdev",
-            r#"{"filename":"/dev/fdset/2"}"#,
+            r#"{"node-name":"spare"}"#,
+            "-blockdev",
+            r#"{"node-name":"disk","file":{"filename":"/dev/fdset/1"}}"#,
         ];
         let template = Template {
             words: words.map(String::from).to_vec(),
@@ -222,8 +300,13 @@ mod tests {
             "-netdev",
             "hubport,id=net0,hubid=0",
             "-blockdev",
-            r#"{"filename":"/base"}"#,
+            r#"{"node-name":"spare"}"#,
+            "-blockdev",
         ];
-        assert_eq!(template.arguments(Path::new("/f")), expected);
+        let mut words = template.arguments(Path::new("/f"), Disk::Layer);
+        let node: Value = serde_json::from_str(&words.pop().unwrap()).unwrap();
+        assert_eq!(words, expected);
+        assert_eq!(node["file"]["filename"], "/f/disk");
+        assert_eq!(node["backing"]["file"]["filename"], "/base");
     }
 }

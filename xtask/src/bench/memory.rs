@@ -10,7 +10,7 @@ use roost_tests::{Options, Server};
 use super::report::{Bar, Row, Samples};
 use super::world::{accelerator, first_prompt};
 
-const OURS_MIB: f64 = 8.0;
+const OURS_MIB: f64 = 12.0;
 const KIB: f64 = 1.0 / 1024.0;
 
 /// With so many workspaces at a time, each with an open tab and a terminal.
@@ -27,6 +27,7 @@ pub async fn run(workspaces: usize) -> anyhow::Result<(String, Vec<Row>)> {
     }
     let growth = (private_mib(pid)? - before).max(0.0) / workspaces as f64;
     let monitors = each(&server.monitors(), workspaces, private_mib)?;
+    let disks = each(&server.disk_servers(), workspaces, private_mib)?;
     let (mut own, mut guests) = (Samples::default(), Samples::default());
     for vmm in server.vmms() {
         let (vmm, guest) = vmm_mib(vmm, guest_mib)?;
@@ -34,7 +35,11 @@ pub async fn run(workspaces: usize) -> anyhow::Result<(String, Vec<Row>)> {
         guests.0.push(guest);
     }
     ensure!(own.0.len() == workspaces, "each workspace has a VMM");
-    let ours = Samples(monitors.0.iter().map(|monitor| monitor + growth).collect());
+    let ours = monitors.0.iter().zip(&disks.0);
+    let ours = Samples(
+        ours.map(|(monitor, disk)| monitor + disk + growth)
+            .collect(),
+    );
     let rows = vec![
         Row::new(
             "ours per running workspace",
@@ -43,6 +48,7 @@ pub async fn run(workspaces: usize) -> anyhow::Result<(String, Vec<Row>)> {
             Bar::MedianAtMost(OURS_MIB),
         ),
         Row::new("  its monitor", "MiB", &monitors, Bar::None),
+        Row::new("  its disk's server", "MiB", &disks, Bar::None),
         Row::new(
             "  its share of the server",
             "MiB",
@@ -94,7 +100,7 @@ fn each(
 ) -> anyhow::Result<Samples> {
     ensure!(
         processes.len() == count,
-        "{count} workspaces have {} monitors",
+        "{count} workspaces have {} processes of a kind",
         processes.len()
     );
     let figures = processes.iter().map(|process| measure(*process));
@@ -102,7 +108,7 @@ fn each(
 }
 
 /// Memory that no other process shares, MiB.
-fn private_mib(process: u32) -> anyhow::Result<f64> {
+pub fn private_mib(process: u32) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     Ok(text.lines().filter_map(private_kib).sum::<f64>() * KIB)
 }

@@ -27,6 +27,8 @@ impl Samples {
 pub enum Bar {
     /// Median over the floor's median. Counts on every machine.
     RatioAtMost(f64),
+    /// The same for what is better when it is more.
+    RatioAtLeast(f64),
     /// Median, in the row's unit. Counts on a machine that was idle before.
     MedianAtMost(f64),
     /// 99th percentile, in the row's unit. Counts on a machine that was idle before.
@@ -82,6 +84,10 @@ impl Row {
             Bar::RatioAtMost(most) => {
                 let met = ratio.is_some_and(|ratio| ratio <= most);
                 (Some(format!("ratio ≤ {most}")), Some(met), false)
+            }
+            Bar::RatioAtLeast(least) => {
+                let met = ratio.is_some_and(|ratio| ratio >= least);
+                (Some(format!("ratio ≥ {least}")), Some(met), false)
             }
             Bar::MedianAtMost(most) => {
                 (Some(format!("median ≤ {most}")), Some(median <= most), true)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use control_api::workspaces::CreateWorkspace;
 use guest_protocol::frames::StreamClass;
 use roost_tests::api::empty;
@@ -28,11 +28,7 @@ pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
     // The first start of a server imports images and tries the accelerator: it is not measured.
     server.running(&empty("warm")).await?;
     let accelerator = accelerator(server.api()).await?;
-    let vmm = server
-        .vmms()
-        .pop()
-        .context("a running workspace has a VMM")?;
-    let template = Template::of(vmm)?;
+    let template = Template::of(&server)?;
     server.api().delete("warm").await?;
 
     let mut ours = Samples::default();

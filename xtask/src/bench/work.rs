@@ -140,7 +140,7 @@ async fn sqlite() -> anyhow::Result<std::path::PathBuf> {
         .join("sqlite3.c"))
 }
 
-async fn bring(guest: &Session, folder: &Path) -> anyhow::Result<()> {
+pub async fn bring(guest: &Session, folder: &Path) -> anyhow::Result<()> {
     let archive = Command::new("tar")
         .args(["c", "-C"])
         .arg(folder)
@@ -154,13 +154,18 @@ async fn bring(guest: &Session, folder: &Path) -> anyhow::Result<()> {
     in_guest(guest, "tar xf work.tar && rm work.tar").await
 }
 
-async fn in_guest(guest: &Session, line: &str) -> anyhow::Result<()> {
-    let output = shell(guest, line).await?;
-    ensure!(output.success(), "in the guest, {line}: {output:?}");
-    Ok(())
+pub async fn in_guest(guest: &Session, line: &str) -> anyhow::Result<()> {
+    output_in_guest(guest, line).await.map(drop)
 }
 
-async fn on_host(folder: &Path, line: &str) -> anyhow::Result<()> {
+/// What the line prints.
+pub async fn output_in_guest(guest: &Session, line: &str) -> anyhow::Result<Vec<u8>> {
+    let output = shell(guest, line).await?;
+    ensure!(output.success(), "in the guest, {line}: {output:?}");
+    Ok(output.stdout)
+}
+
+pub async fn on_host(folder: &Path, line: &str) -> anyhow::Result<()> {
     let output = Command::new("bash")
         .args(["-c", line])
         .current_dir(folder)

@@ -199,7 +199,7 @@ fn copy_layer(
         .each(|offset, cluster| {
             progress(offset, qcow2.size);
             let data = match cluster {
-                Cluster::Zero => return Ok(disk.zero(offset, 64 << 10)?),
+                Cluster::Zero(length) => return Ok(disk.zero(offset, length)?),
                 Cluster::Data(data) => data,
             };
             for (number, block) in (0..).zip(data.chunks(BLOCK)) {
