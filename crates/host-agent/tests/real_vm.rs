@@ -4,15 +4,17 @@
 mod support;
 
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use disk_server::ServerSpec;
 use fleet_api::host::{GuestRole, GuestStream, Host, HostEventKind, Observed, RunSpec};
-use guest_protocol::client::{ExecOutput, Session};
+use guest_protocol::client::{ExecEvent, ExecOutput, Session};
 use guest_protocol::frames::{ExecStart, StreamClass};
 use host_agent::config::{AcceleratorChoice, Driver, NetworkMode};
 use support::network::{Outside, inside, sh_ok, traces};
-use support::{World, is_running, spec};
+use support::{World, is_running, signal, spec};
 
 fn images() -> Option<PathBuf> {
     let images = std::env::var_os("ROOST_IMAGES").filter(|images| !images.is_empty());
@@ -222,4 +224,187 @@ async fn cycles_with_real_machines_leave_nothing_behind() {
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// Writes records of 4 KiB to the file PATH, each with its number, and says each number once it is durable.
+const WRITER: &str = r#"
+import os, struct
+file = os.open("PATH", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+number = 0
+while True:
+    number += 1
+    os.write(file, struct.pack("<I", number) * 1024)
+    os.fdatasync(file)
+    print(number, flush=True)
+"#;
+
+/// Fails when one of the first COUNT records of PATH is not what it was.
+const READER: &str = r#"
+import struct
+file = open("PATH", "rb")
+for number in range(1, COUNT + 1):
+    assert file.read(4096) == struct.pack("<I", number) * 1024, number
+"#;
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Vmm,
+    Monitor,
+    DiskServer,
+    /// VMM, monitor and disk server at once.
+    All,
+}
+
+fn python(script: &str) -> ExecStart {
+    ExecStart {
+        command: ["python3", "-c", script].map(String::from).into(),
+        ..ExecStart::default()
+    }
+}
+
+/// Writes until `many` records were acknowledged, then kills; goes on listening until the end, or until as many
+/// again were acknowledged. Returns the last.
+async fn write_and_kill(
+    world: &World,
+    spec: &RunSpec,
+    path: &str,
+    many: u32,
+    victim: Victim,
+) -> u32 {
+    let stream = GuestStream::Session {
+        bulk: false,
+        role: GuestRole::Editor,
+    };
+    let stream = world.host.connect(&spec.workspace, stream).await.unwrap();
+    let session = Session::connect(stream, StreamClass::Interactive, "test")
+        .await
+        .unwrap();
+    let writer = python(&WRITER.replace("PATH", path));
+    let mut exec = session.exec(writer).await.unwrap();
+    let (mut said, mut last, mut killed) = (String::new(), 0, false);
+    while let Ok(Some(event)) = exec.next().await {
+        let ExecEvent::Stdout { bytes, .. } = event else {
+            continue;
+        };
+        said += std::str::from_utf8(&bytes).unwrap();
+        while let Some((line, rest)) = said.split_once('\n') {
+            last = line.parse().unwrap();
+            said = rest.to_owned();
+        }
+        if last >= many && !killed {
+            killed = true;
+            kill(world, spec, victim);
+        }
+        if last >= 2 * many {
+            break;
+        }
+    }
+    assert!(killed, "the writer ended after {last}");
+    last
+}
+
+fn kill(world: &World, spec: &RunSpec, victim: Victim) {
+    let monitor = world.monitor_process(&spec.workspace);
+    let children = format!("/proc/{monitor}/task/{monitor}/children");
+    let children = std::fs::read_to_string(children).unwrap();
+    let children = children
+        .split_whitespace()
+        .map(|id| id.parse::<u32>().unwrap());
+    let (servers, vmms): (Vec<u32>, Vec<u32>) = children.partition(|child| {
+        let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("disk-server")
+    });
+    let victims = match victim {
+        Victim::Vmm => vmms,
+        Victim::Monitor => vec![monitor],
+        Victim::DiskServer => servers,
+        Victim::All => [vec![monitor], servers, vmms].concat(),
+    };
+    for victim in victims {
+        signal(victim, rustix::process::Signal::KILL);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_whoever_is_killed() {
+    let Some(images) = images() else { return };
+    let mut world = world(images, NetworkMode::Off).await;
+    let victims = [
+        Victim::Vmm,
+        Victim::DiskServer,
+        Victim::Monitor,
+        Victim::All,
+        Victim::Vmm,
+        Victim::DiskServer,
+    ];
+    let mut epoch = 1;
+    let mut written = Vec::new();
+    run(&world, &wanted("killed", epoch)).await;
+    for (round, victim) in (0u32..).zip(victims) {
+        let spec = wanted("killed", epoch);
+        let path = format!("/workspaces/sample/records-{round}");
+        // Moments of no pattern.
+        let many = 5 + round * 37 % 60;
+        let acknowledged = write_and_kill(&world, &spec, &path, many, victim).await;
+        written.push((path, acknowledged));
+        if round % 2 == 1 {
+            world = world.restart().await;
+        }
+        let survives = matches!(victim, Victim::DiskServer);
+        if !survives {
+            let failed = |observed: &Observed| matches!(observed, Observed::Failed { .. });
+            let deadline = std::time::Instant::now() + Duration::from_secs(60);
+            while !failed(&world.host.observe(&spec.workspace).await)
+                && !matches!(
+                    world.host.observe(&spec.workspace).await,
+                    Observed::Stopped { .. }
+                )
+            {
+                assert!(std::time::Instant::now() < deadline, "{victim:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            epoch += 1;
+            run(&world, &wanted("killed", epoch)).await;
+        }
+        // Also what earlier rounds wrote.
+        for (path, count) in &written {
+            let reader = READER.replace("PATH", path);
+            let reader = reader.replace("COUNT", &count.to_string());
+            let output = exec(&world, &spec, &format!("python3 -c '{reader}'")).await;
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.success(),
+                "{victim:?} in round {round}, {path}: {said}"
+            );
+        }
+    }
+    let spec = wanted("killed", epoch);
+    world.host.stop(&spec.workspace, 20_000).await.unwrap();
+    check_file_system(&world, &spec);
+    world.host.delete(&spec.workspace).await.unwrap();
+}
+
+/// Of the disk as it is here.
+fn check_file_system(world: &World, spec: &RunSpec) {
+    let monitor = world.config.data.join("run");
+    let monitor = monitor.join(host_agent::folders::short(&spec.workspace));
+    let disk = ServerSpec::read(&monitor.join("disk.json")).unwrap().disk;
+    let disk = disk.open(None).unwrap();
+    let image = world.folder.path().join("image");
+    let file = std::fs::File::create(&image).unwrap();
+    file.set_len(disk.size()).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    for offset in (0..disk.size()).step_by(buffer.len()) {
+        disk.read(offset, &mut buffer).unwrap();
+        if buffer.iter().any(|byte| *byte != 0) {
+            file.write_all_at(&buffer, offset).unwrap();
+        }
+    }
+    let output = std::process::Command::new("e2fsck")
+        .args(["-f", "-n"])
+        .arg(&image)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
 }
