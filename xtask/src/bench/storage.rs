@@ -23,7 +23,7 @@ const RANDOM: f64 = 0.9;
 const SEQUENTIAL: f64 = 0.6;
 /// Of what the raw file takes.
 const SYNC: f64 = 1.5;
-const TREE: f64 = 1.0 / 0.9;
+const TREE: f64 = 1.11;
 
 /// What fio does, and what of its report counts.
 struct Job {
