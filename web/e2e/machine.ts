@@ -1,7 +1,5 @@
 // What the host can see of a running machine: its memory and its disk, searched byte by byte.
-import { execFileSync } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 const PIECE = 16 << 20
@@ -14,22 +12,34 @@ export interface Found {
 
 export interface Machine {
   pid: number
-  // The files it has open: its own layer, and the image below that.
+  // What it wrote, block by block as it was, and the image below that.
   layer: string
   base: string
 }
 
 // The only virtual machine of the server on a data folder.
 export function machineOf(data: string): Machine {
-  const machines = readdirSync('/proc').flatMap((name): Machine[] => {
-    if (!/^\d+$/.test(name) || !isMachine(name)) return []
-    const files = readdirSync(`/proc/${name}/fd`).map((number) => target(`/proc/${name}/fd/${number}`))
-    const layer = files.find((file) => file.startsWith(data) && file.endsWith('disk.qcow2'))
-    const base = files.find((file) => file.startsWith(data) && file.endsWith('.ext4'))
-    return layer && base ? [{ pid: Number(name), layer, base }] : []
-  })
+  const machines = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isMachine(name) && isBelow(data, name))
+  const only = (folder: string, fits: (name: string) => boolean) => join(folder, readdirSync(folder).find(fits) ?? '')
   if (machines.length !== 1) throw new Error(`${machines.length} machines run below ${data}`)
-  return machines[0] as Machine
+  return {
+    pid: Number(machines[0]),
+    layer: join(
+      only(join(data, 'workspaces'), () => true),
+      'disk/log',
+    ),
+    base: only(join(data, 'images'), (name) => name.endsWith('.ext4')),
+  }
+}
+
+// Its monitor, which names the folder, is its parent.
+function isBelow(data: string, process: string): boolean {
+  try {
+    const parent = /PPid:\s*(\d+)/.exec(readFileSync(`/proc/${process}/status`, 'utf8'))?.[1]
+    return readFileSync(`/proc/${parent}/cmdline`, 'utf8').includes(data)
+  } catch {
+    return false
+  }
 }
 
 function isMachine(process: string): boolean {
@@ -37,14 +47,6 @@ function isMachine(process: string): boolean {
     return readFileSync(`/proc/${process}/cmdline`, 'utf8').includes('memory-backend=')
   } catch {
     return false
-  }
-}
-
-function target(link: string): string {
-  try {
-    return readlinkSync(link)
-  } catch {
-    return ''
   }
 }
 
@@ -61,21 +63,9 @@ export function searchMemory({ pid }: Machine, needles: readonly string[]): Foun
 
 // All that a stopped machine's disk holds, what it inherits from its base with it.
 export function searchDisk({ layer, base }: Machine, needles: readonly string[]): Found {
-  const folder = mkdtempSync(join(tmpdir(), 'roost-disk-'))
-  try {
-    const image = join(folder, 'disk.raw')
-    const disk = `driver=qcow2,file.driver=file,file.filename=${layer},backing.driver=raw,backing.file.driver=file,backing.file.filename=${base}`
-    execFileSync('qemu-img', ['convert', '--image-opts', '-O', 'raw', disk, image])
-    const map = execFileSync('qemu-img', ['map', '-f', 'raw', '--output=json', image], { maxBuffer: 1 << 28 })
-    const extents: { start: number; length: number; data: boolean }[] = JSON.parse(map.toString())
-    return search(
-      image,
-      extents.filter((extent) => extent.data),
-      needles,
-    )
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
+  const whole = (path: string) => search(path, [{ start: 0, length: statSync(path).size }], needles)
+  const [written, inherited] = [whole(layer), whole(base)]
+  return { bytes: written.bytes + inherited.bytes, needles: new Set([...written.needles, ...inherited.needles]) }
 }
 
 function search(path: string, ranges: readonly { start: number; length: number }[], needles: readonly string[]): Found {
