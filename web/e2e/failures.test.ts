@@ -53,7 +53,7 @@ test('a machine whose disk is damaged: the cause, the ways out', async () => {
   await page.getByRole('button', { name: 'Stop' }).click()
   await page.getByText('Stopped', { exact: true }).waitFor({ timeout: 60_000 })
   const workspaces = join(server.data, 'workspaces')
-  truncateSync(join(workspaces, readdirSync(workspaces)[0] as string, 'disk.qcow2'), 100)
+  truncateSync(join(workspaces, readdirSync(workspaces)[0] as string, 'disk.json'), 10)
   await page.getByRole('button', { name: 'Start' }).click()
   await page.getByText('Failed', { exact: true }).waitFor({ timeout: 180_000 })
   await page.getByRole('button', { name: 'Try again' }).waitFor()
