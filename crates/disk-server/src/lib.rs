@@ -24,6 +24,6 @@ mod server;
 pub mod spec;
 pub mod supervisor;
 
-pub use server::{ServerError, run};
+pub use server::{ServerError, chain, run};
 pub use spec::{DoorChoice, ServerSpec};
 pub use supervisor::{Door, Status, Supervisor};

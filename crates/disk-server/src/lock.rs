@@ -7,26 +7,12 @@ use std::path::Path;
 /// Waits until nobody else has the disk in `folder`, and takes it. Free again when the file is dropped, however
 /// that comes.
 pub fn take(folder: &Path) -> io::Result<File> {
-    let file = open(folder)?;
-    file.lock()?;
-    Ok(file)
-}
-
-/// The same without waiting; `None` when somebody has it.
-pub fn try_take(folder: &Path) -> io::Result<Option<File>> {
-    let file = open(folder)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-fn open(folder: &Path) -> io::Result<File> {
     std::fs::create_dir_all(folder)?;
-    File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(folder.join("lock"))
+        .open(folder.join("lock"))?;
+    file.lock()?;
+    Ok(file)
 }

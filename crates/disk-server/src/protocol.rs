@@ -26,9 +26,7 @@ pub enum Ask {
 #[serde(tag = "said", rename_all = "kebab-case")]
 pub enum Said {
     /// The disk is open and its door answered.
-    Ready {
-        size: u64,
-    },
+    Ready,
     /// It cannot be opened; the server ends.
     Failed {
         reason: String,

@@ -81,7 +81,7 @@ fn serve(
     let handle = runtime.as_ref().map(tokio::runtime::Runtime::handle);
     let disk = Arc::new(spec.disk.open(handle)?);
     let door = Door::open(door, &disk, monitor)?;
-    monitor.say(&Said::Ready { size: disk.size() });
+    monitor.say(&Said::Ready);
     let (jobs, asked) = channel();
     let keeper = {
         let (disk, monitor) = (disk.clone(), monitor.clone());
@@ -357,7 +357,7 @@ fn trouble(error: &StorageError) -> Trouble {
 }
 
 /// An error and everything that led to it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| {
         format!("{text}: {source}")

@@ -272,7 +272,7 @@ impl Life {
     async fn ready(&mut self) -> Result<(), StartError> {
         loop {
             match self.next().await {
-                Some(Said::Ready { .. }) => return Ok(()),
+                Some(Said::Ready) => return Ok(()),
                 Some(Said::Failed { reason }) => return Err(StartError::Refused(reason)),
                 Some(_) => {}
                 None => return Err(StartError::Ended),
@@ -338,7 +338,7 @@ impl Life {
                     let _ = answer.send(failure.map_or(Ok(version), Err));
                 }
             }
-            Said::Ready { .. } | Said::Failed { .. } => {}
+            Said::Ready | Said::Failed { .. } => {}
         }
     }
 

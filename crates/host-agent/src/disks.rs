@@ -1,14 +1,15 @@
 //! Where disks lie: the store, the keys to it, and what a disk's server is told.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
 use model::WorkspaceId;
+use storage::Result;
 use storage::base::BaseCache;
 use storage::collect::{Rules, collect};
 use storage::disk::{Clock, SystemClock, size_in_blocks};
@@ -16,9 +17,9 @@ use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 use storage::store::Store;
-use storage::{Result, StorageError};
 
 use crate::images::ImageNames;
+use crate::runner::record;
 
 /// Whose the bases are: everybody's.
 const BASES: &str = "bases";
@@ -169,18 +170,8 @@ fn key_ring(folder: &Path) -> io::Result<KeyRing> {
         .mode(0o700)
         .create(folder)?;
     let ring = KeyRing::generate(&SystemEntropy);
-    let unfinished: PathBuf = path.with_extension("unfinished");
-    let mut file = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(&serde_json::to_vec_pretty(&ring)?)?;
     // What is sealed with a key that is lost is lost.
-    file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    File::open(folder)?.sync_all()?;
+    record::write(&path, &ring)?;
     Ok(ring)
 }
 
@@ -190,9 +181,4 @@ fn damaged(path: &Path, error: &serde_json::Error) -> io::Error {
         path.display()
     );
     io::Error::new(io::ErrorKind::InvalidData, text)
-}
-
-/// Whether the host's disk has no room for it.
-pub fn is_full(error: &StorageError) -> bool {
-    matches!(error, StorageError::File { source, .. } if source.kind() == io::ErrorKind::StorageFull)
 }

@@ -66,19 +66,23 @@ async fn run(world: &World, spec: &RunSpec) {
     }
 }
 
-async fn exec(world: &World, spec: &RunSpec, script: &str) -> ExecOutput {
+async fn session(world: &World, spec: &RunSpec) -> Session {
     let stream = GuestStream::Session {
         bulk: false,
         role: GuestRole::Editor,
     };
     let stream = world.host.connect(&spec.workspace, stream).await.unwrap();
-    let session = Session::connect(stream, StreamClass::Interactive, "test")
+    Session::connect(stream, StreamClass::Interactive, "test")
         .await
-        .unwrap();
+        .unwrap()
+}
+
+async fn exec(world: &World, spec: &RunSpec, script: &str) -> ExecOutput {
     let start = ExecStart {
         command: ["bash", "-c", script].map(String::from).into(),
         ..ExecStart::default()
     };
+    let session = session(world, spec).await;
     session.exec_output(start).await.unwrap()
 }
 
@@ -271,14 +275,7 @@ async fn write_and_kill(
     many: u32,
     victim: Victim,
 ) -> u32 {
-    let stream = GuestStream::Session {
-        bulk: false,
-        role: GuestRole::Editor,
-    };
-    let stream = world.host.connect(&spec.workspace, stream).await.unwrap();
-    let session = Session::connect(stream, StreamClass::Interactive, "test")
-        .await
-        .unwrap();
+    let session = session(world, spec).await;
     let writer = python(&WRITER.replace("PATH", path));
     let mut exec = session.exec(writer).await.unwrap();
     let (mut said, mut last, mut killed) = (String::new(), 0, false);

@@ -48,8 +48,6 @@ pub use run::{RunError, run};
 pub use spawn::spawn;
 pub use spec::MonitorSpec;
 
-use run::with_sources;
-
 /// Environment variable without which, set to 1, a monitor refuses the `process` driver: it isolates nothing
 /// and exists for tests.
 pub const ALLOW_PROCESS_DRIVER: &str = "ROOST_ALLOW_PROCESS_DRIVER";

@@ -207,7 +207,7 @@ pub fn did_not_start(folder: &Folder, error: &RunError) -> Result<(), RunError> 
     let record = ExitRecord {
         cause: format!(
             "the machine could not be started: {}",
-            crate::with_sources(error)
+            disk_server::chain(error)
         ),
         at_ms: now_ms(),
         ..ExitRecord::default()

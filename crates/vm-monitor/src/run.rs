@@ -89,11 +89,3 @@ fn log_to(folder: &Folder) -> io::Result<()> {
         .init();
     Ok(())
 }
-
-/// An error and everything that led to it, in one line.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| {
-        format!("{text}: {source}")
-    })
-}

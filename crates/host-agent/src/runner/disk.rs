@@ -11,11 +11,10 @@ use disk_server::{ServerSpec, lock};
 use fleet_api::host::{FailureKind, RunSpec, StartFailure};
 use serde::{Deserialize, Serialize};
 use storage::StorageError;
-use storage::base::BaseCache;
 use storage::block::BLOCK;
-use storage::disk::{Below, Disk as Storage};
+use storage::disk::Disk as Storage;
 
-use crate::disks::{Disks, is_full};
+use crate::disks::Disks;
 use crate::failure::{chain, disk_kind, failure};
 use crate::images::{ImageError, ImageNames, Images};
 use crate::qcow2::{Cluster, Qcow2};
@@ -118,7 +117,7 @@ impl Preparation<'_> {
             .server(self.run, self.folder, &images, &base, record.made)
             .map_err(disk_failure)?;
         if record.format == 1 {
-            self.convert(&server, &base)?;
+            self.convert(&server)?;
             let converted = DiskRecord {
                 format: FORMAT,
                 made: true,
@@ -142,7 +141,7 @@ impl Preparation<'_> {
     }
 
     /// Copies what the old layer has. It stays as it is; an attempt that was cut off is begun anew.
-    fn convert(&mut self, server: &ServerSpec, base: &Path) -> Result<(), StartFailure> {
+    fn convert(&mut self, server: &ServerSpec) -> Result<(), StartFailure> {
         let layer = old_layer(self.folder);
         let mut copy = || -> storage::Result<()> {
             let spec = &server.disk;
@@ -151,7 +150,7 @@ impl Preparation<'_> {
             }
             let _lock = lock::take(&spec.folder).map_err(file(&spec.folder))?;
             let disk = spec.open(tokio::runtime::Handle::try_current().ok().as_ref())?;
-            copy_layer(&layer, base, &disk, self.progress)?;
+            copy_layer(&layer, &disk, self.progress)?;
             disk.flush()?;
             disk.checkpoint()
         };
@@ -184,16 +183,13 @@ impl Preparation<'_> {
     }
 }
 
-/// Writes what differs from the base.
+/// Writes what differs from what the disk, new as it is, shows of its base.
 fn copy_layer(
     layer: &Path,
-    base: &Path,
     disk: &Storage,
     progress: &mut dyn FnMut(u64, u64),
 ) -> storage::Result<()> {
     let qcow2 = Qcow2::open(layer).map_err(file(layer))?;
-    let base = BaseCache::open(base, None)?;
-    let base_bytes = u64::from(base.blocks()) * BLOCK as u64;
     let mut shown = vec![0; BLOCK];
     qcow2
         .each(|offset, cluster| {
@@ -204,12 +200,9 @@ fn copy_layer(
             };
             for (number, block) in (0..).zip(data.chunks(BLOCK)) {
                 let at = offset + number * BLOCK as u64;
-                if at < base_bytes {
-                    base.read((at / BLOCK as u64) as u32, &mut shown)?;
-                } else {
-                    shown.fill(0);
-                }
-                if shown[..block.len()] != *block {
+                let shown = &mut shown[..block.len()];
+                disk.read(at, shown)?;
+                if shown != block {
                     disk.write(at, block)?;
                 }
             }
@@ -249,13 +242,8 @@ fn broken(error: &io::Error) -> StartFailure {
 }
 
 fn disk_failure(error: StorageError) -> StartFailure {
-    let kind = if is_full(&error) {
-        FailureKind::DiskFull
-    } else {
-        FailureKind::Internal
-    };
     failure(
-        kind,
+        disk_kind(&error),
         format!("the workspace's disk cannot be prepared: {}", chain(&error)),
     )
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fleet_api::host::{CloneState, RunSpec, StartFailure};
 use serde::{Deserialize, Serialize};
@@ -117,10 +117,12 @@ pub fn read(path: &Path) -> io::Result<Record> {
     Ok(record)
 }
 
-/// Replaces the record in one step, so that a reader sees the old one or the new; durable when it returns.
+/// Replaces the record in one step, so that a reader sees the old one or the new, also after a loss of power;
+/// durable when it returns.
 pub fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    let file = replace(path, record)?;
+    let (file, unfinished) = unfinished(path, record)?;
     file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
@@ -128,7 +130,13 @@ pub fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
 }
 
 /// The same, but after a loss of power the old one may be there: for what is then no longer true anyway.
-pub fn replace(path: &Path, record: &impl Serialize) -> io::Result<File> {
+pub fn replace(path: &Path, record: &impl Serialize) -> io::Result<()> {
+    let (_, unfinished) = unfinished(path, record)?;
+    std::fs::rename(&unfinished, path)
+}
+
+/// The new record, under a name of its own.
+fn unfinished(path: &Path, record: &impl Serialize) -> io::Result<(File, PathBuf)> {
     let unfinished = path.with_extension("unfinished");
     let mut file = File::options()
         .create(true)
@@ -137,8 +145,7 @@ pub fn replace(path: &Path, record: &impl Serialize) -> io::Result<File> {
         .mode(0o600)
         .open(&unfinished)?;
     file.write_all(&serde_json::to_vec_pretty(record)?)?;
-    std::fs::rename(&unfinished, path)?;
-    Ok(file)
+    Ok((file, unfinished))
 }
 
 /// Identifies this boot of the host.

@@ -108,11 +108,6 @@ impl Connection {
         drop(file.try_clone()?);
         Ok(file)
     }
-
-    /// Keeps the channel alone: whoever has the file open goes on, and nobody opens it again.
-    pub fn into_channel(self) -> File {
-        self.channel
-    }
 }
 
 /// Asks the kernel to send every request again that has not been answered. Whoever answered before must be
