@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use disk_server::DoorChoice;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct HostConfig {
     pub store: Option<StoreSpec>,
     /// How virtual machines get to their disks.
     pub door: DoorChoice,
+    /// So often a point in time is taken of what runs and has written since the last.
+    pub points_every: Duration,
     pub room: Room,
     pub network: NetworkPolicy,
     pub git: GitPolicy,
@@ -231,6 +234,7 @@ impl HostConfig {
             },
             store: None,
             door: DoorChoice::Auto,
+            points_every: Duration::from_secs(15 * 60),
             room: Room::default(),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),

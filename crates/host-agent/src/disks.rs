@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
+use fleet_api::points::Origin;
 use model::WorkspaceId;
 use storage::Result;
 use storage::base::BaseCache;
-use storage::collect::{Rules, collect};
+use storage::collect::{Rules, Usage, collect, usage};
 use storage::disk::{Clock, SystemClock, size_in_blocks};
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
@@ -36,6 +37,15 @@ pub struct Disks {
     adopting: Mutex<()>,
 }
 
+/// What has become of a disk so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past {
+    /// It has been there.
+    pub made: bool,
+    /// The store may have it otherwise than this host does.
+    pub moved: bool,
+}
+
 struct Ring(KeyRing);
 
 impl std::fmt::Debug for Ring {
@@ -57,14 +67,14 @@ impl Disks {
     }
 
     /// What the server of a workspace's disk is told. `folder` is the workspace's, `base` the file of the image that
-    /// `images` names; `made`: the disk has been there.
+    /// `images` names.
     pub fn server(
         &self,
         run: &RunSpec,
         folder: &Path,
         images: &ImageNames,
         base: &Path,
-        made: bool,
+        past: Past,
     ) -> Result<ServerSpec> {
         let bases = self.keys(BASES)?;
         let version = Version {
@@ -84,8 +94,8 @@ impl Disks {
                 path: base.to_owned(),
                 keys: bases,
             }),
-            moved: false,
-            must_exist: made,
+            moved: past.moved,
+            must_exist: past.made,
         };
         Ok(ServerSpec {
             disk,
@@ -120,6 +130,21 @@ impl Disks {
         Ok(())
     }
 
+    /// What is kept of a workspace's disk. Blocks.
+    pub fn usage(&self, run: &RunSpec) -> Result<Usage> {
+        let keys = self.keys(tenant_of(run))?;
+        usage(&self.store()?, &keys, &disk_name(&run.workspace)?)
+    }
+
+    /// The version that a new disk begins with, of the same organisation's.
+    pub fn version(&self, run: &RunSpec, origin: &Origin) -> Result<Version> {
+        Ok(Version {
+            tenant: Tenant::new(tenant_of(run))?,
+            disk: disk_name(&origin.workspace)?,
+            number: origin.number,
+        })
+    }
+
     /// Looks once for what nobody needs any more, and removes what was found by an earlier look. Blocks.
     pub fn collect(&self) -> Result<()> {
         let store = self.store()?;
@@ -151,6 +176,11 @@ fn tenant_of(run: &RunSpec) -> &str {
 
 fn disk_name(workspace: &WorkspaceId) -> Result<DiskName> {
     DiskName::new(workspace.as_str().to_ascii_lowercase())
+}
+
+/// The other way round.
+pub fn workspace_of(disk: &DiskName) -> WorkspaceId {
+    WorkspaceId::new(disk.to_string())
 }
 
 /// `base-HASH.ext4` is the disk `base-HASH`.

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ago, duration, memory, shortRepository } from './format'
+import { ago, bytes, duration, memory, shortRepository } from './format'
 
 test('durations read like a person would say them', () => {
   expect(duration(12)).toBe('12 ms')
@@ -22,4 +22,11 @@ test('memory is in the unit that fits', () => {
 test('repositories are shown without scheme and suffix', () => {
   expect(shortRepository('https://example.com/a/b.git')).toBe('example.com/a/b')
   expect(shortRepository('git@example.com:a/b.git')).toBe('example.com:a/b')
+})
+
+test('bytes are told in the unit that fits', () => {
+  expect(bytes(0)).toBe('0 B')
+  expect(bytes(1_023)).toBe('1023 B')
+  expect(bytes(1_536)).toBe('1.5 KiB')
+  expect(bytes(20 * 2 ** 30)).toBe('20 GiB')
 })

@@ -54,6 +54,7 @@ fn go_on(
             epoch,
             written_ms: now_ms,
             parent: Some(from.clone()),
+            line: number,
             // Of no host's log.
             log: None,
             claim: false,
