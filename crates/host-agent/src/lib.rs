@@ -13,7 +13,7 @@
 //! - [`config`]: everything that it is told at start, by value.
 //! - [`runner`]: the life of a workspace on this host.
 //! - [`images`]: guest images, kept by content.
-//! - [`disks`]: where disks lie, and with which keys. [`qcow2`]: what they were in the first version.
+//! - [`disks`]: where disks lie, and with which keys.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
 //! - [`layers`]: what this host has and lacks, for `roost doctor`.
@@ -36,7 +36,6 @@ pub mod images;
 pub mod layers;
 pub mod local_host;
 pub mod network;
-pub mod qcow2;
 pub mod runner;
 pub mod vmm_user;
 
