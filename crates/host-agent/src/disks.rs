@@ -17,6 +17,7 @@ use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 use storage::store::Store;
+use storage::verify::{self, Damage};
 
 use crate::images::ImageNames;
 use crate::runner::record;
@@ -100,6 +101,26 @@ impl Disks {
             return Ok(());
         }
         BaseCache::adopt(base)
+    }
+
+    /// When what the store has of a workspace's disk was written, milliseconds since 1970; `None` when it has nothing.
+    /// Blocks.
+    pub fn newest_ms(&self, run: &RunSpec) -> Result<Option<u64>> {
+        let (keys, name) = (self.keys(tenant_of(run))?, disk_name(&run.workspace)?);
+        let newest = self.store()?.newest(&keys, &name, 0)?;
+        Ok(newest.map(|newest| newest.written_ms))
+    }
+
+    /// Reads everything that is needed of the store and compares it with what was written. `progress` is told how many
+    /// bytes of how many of a tenant are done. Blocks, and for long.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Damage>> {
+        let store = self.store()?;
+        let mut damage = Vec::new();
+        for tenant in store.list_tenants()? {
+            let keys = self.ring.0.tenant(&tenant)?;
+            damage.extend(verify::tenant(&store, &keys, &mut *progress)?.damage);
+        }
+        Ok(damage)
     }
 
     /// Removes a workspace's disk from the store, but for what is collected later. Blocks.

@@ -13,7 +13,7 @@
 //! - [`config`]: everything that it is told at start, by value.
 //! - [`runner`]: the life of a workspace on this host.
 //! - [`images`]: guest images, kept by content.
-//! - [`disks`]: where disks lie, and with which keys.
+//! - [`disks`]: where disks lie, and with which keys. [`backup`]: what a backup asks of a host.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
 //! - [`layers`]: what this host has and lacks, for `roost doctor`.
@@ -25,6 +25,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod backup;
 pub mod capacity;
 pub mod cgroups;
 pub mod config;
