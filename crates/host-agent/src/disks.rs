@@ -18,6 +18,7 @@ use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 use storage::store::Store;
+use storage::verify::{self, Damage};
 
 use crate::images::ImageNames;
 use crate::runner::record;
@@ -35,15 +36,6 @@ pub struct Disks {
     door: DoorChoice,
     /// One at a time takes up a base; the others find it.
     adopting: Mutex<()>,
-}
-
-/// What has become of a disk so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Past {
-    /// It has been there.
-    pub made: bool,
-    /// The store may have it otherwise than this host does.
-    pub moved: bool,
 }
 
 struct Ring(KeyRing);
@@ -67,14 +59,14 @@ impl Disks {
     }
 
     /// What the server of a workspace's disk is told. `folder` is the workspace's, `base` the file of the image that
-    /// `images` names.
+    /// `images` names; `made`: the disk has been there.
     pub fn server(
         &self,
         run: &RunSpec,
         folder: &Path,
         images: &ImageNames,
         base: &Path,
-        past: Past,
+        made: bool,
     ) -> Result<ServerSpec> {
         let bases = self.keys(BASES)?;
         let version = Version {
@@ -94,8 +86,8 @@ impl Disks {
                 path: base.to_owned(),
                 keys: bases,
             }),
-            moved: past.moved,
-            must_exist: past.made,
+            moved: false,
+            must_exist: made,
         };
         Ok(ServerSpec {
             disk,
@@ -110,6 +102,26 @@ impl Disks {
             return Ok(());
         }
         BaseCache::adopt(base)
+    }
+
+    /// When what the store has of a workspace's disk was written, milliseconds since 1970; `None` when it has nothing.
+    /// Blocks.
+    pub fn newest_ms(&self, run: &RunSpec) -> Result<Option<u64>> {
+        let (keys, name) = (self.keys(tenant_of(run))?, disk_name(&run.workspace)?);
+        let newest = self.store()?.newest(&keys, &name, 0)?;
+        Ok(newest.map(|newest| newest.written_ms))
+    }
+
+    /// Reads everything that is needed of the store and compares it with what was written. `progress` is told how many
+    /// bytes of how many of a tenant are done. Blocks, and for long.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Damage>> {
+        let store = self.store()?;
+        let mut damage = Vec::new();
+        for tenant in store.list_tenants()? {
+            let keys = self.ring.0.tenant(&tenant)?;
+            damage.extend(verify::tenant(&store, &keys, &mut *progress)?.damage);
+        }
+        Ok(damage)
     }
 
     /// Removes a workspace's disk from the store, but for what is collected later. Blocks.

@@ -13,8 +13,8 @@
 //! - [`config`]: everything that it is told at start, by value.
 //! - [`runner`]: the life of a workspace on this host.
 //! - [`images`]: guest images, kept by content.
-//! - [`disks`]: where disks lie, and with which keys. [`qcow2`]: what they were in the first version.
-//! - [`points`]: points in time of those disks.
+//! - [`disks`]: where disks lie, and with which keys. [`points`]: points in time of those disks.
+//! - [`backup`]: what a backup asks of a host.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
 //! - [`layers`]: what this host has and lacks, for `roost doctor`.
@@ -26,6 +26,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod backup;
 pub mod capacity;
 pub mod cgroups;
 pub mod config;
@@ -38,7 +39,6 @@ pub mod layers;
 pub mod local_host;
 pub mod network;
 pub mod points;
-pub mod qcow2;
 pub mod runner;
 pub mod vmm_user;
 

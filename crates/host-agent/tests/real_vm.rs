@@ -4,7 +4,6 @@
 mod support;
 
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use fleet_api::points::{Origin, Point, PointKind};
 use guest_protocol::client::{ExecEvent, ExecOutput, Session};
 use guest_protocol::frames::{ExecStart, StreamClass};
 use host_agent::config::{AcceleratorChoice, Driver, NetworkMode};
+use storage::export::OnDamage;
 use support::network::{Outside, inside, sh_ok, traces};
 use support::{World, is_running, signal, spec};
 
@@ -501,14 +501,7 @@ fn check_file_system(world: &World, spec: &RunSpec) {
     let disk = disk.open(None).unwrap();
     let image = world.folder.path().join("image");
     let file = std::fs::File::create(&image).unwrap();
-    file.set_len(disk.size()).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    for offset in (0..disk.size()).step_by(buffer.len()) {
-        disk.read(offset, &mut buffer).unwrap();
-        if buffer.iter().any(|byte| *byte != 0) {
-            file.write_all_at(&buffer, offset).unwrap();
-        }
-    }
+    storage::export::raw(&disk, &file, OnDamage::Refuse, &mut |_, _| {}).unwrap();
     let output = std::process::Command::new("e2fsck")
         .args(["-f", "-n"])
         .arg(&image)

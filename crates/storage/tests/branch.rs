@@ -122,24 +122,6 @@ fn an_older_placement_does_not_take_the_disk_back() {
     moved.upload(moved.cut().unwrap(), None).unwrap();
 }
 
-/// What the host knows of the store is what its last checkpoint says: here that there is no version at all.
-#[test]
-fn a_log_from_before_the_first_version_is_of_the_past_once_the_disk_went_back() {
-    let host = Host::new();
-    let disk = host.create(5000, None);
-    write(&disk, 1);
-    let first = point("first", PointKind::Manual);
-    let first = disk.upload(disk.cut().unwrap(), Some(&first)).unwrap();
-    write(&disk, 2);
-    disk.flush().unwrap();
-    let branch = point("before going back", PointKind::Branch);
-    disk.go_back(first.version.number, &branch).unwrap();
-    let reopened = host.open(2, None).unwrap();
-    assert_eq!(reopened.manifest().version.number, 0);
-    let refused = reopened.claim().unwrap_err();
-    assert!(matches!(refused, StorageError::Invalid(_)), "{refused}");
-}
-
 #[test]
 fn what_versions_keep_is_told_each_and_together() {
     let host = Host::new();

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use storage::StorageError;
 use storage::block::BLOCK;
 use storage::disk::{Disk as Storage, fork};
+use storage::import::{Difference, Source, Uncovered};
 use tokio::runtime::Handle;
 
 pub use self::resting::Resting;
 use crate::failure::{chain, disk_kind, failure};
 use crate::images::{ImageError, ImageNames};
-use crate::qcow2::{Cluster, Qcow2};
 use crate::runner::record;
 
 /// Version of `disk.json` that this code writes. With 1 the disk is a qcow2 file.
@@ -38,9 +38,6 @@ struct DiskRecord {
     /// The disk has been there.
     #[serde(default)]
     made: bool,
-    /// The store may have it otherwise than this host does: it went back.
-    #[serde(default)]
-    moved: bool,
 }
 
 /// A disk to boot from.
@@ -84,13 +81,12 @@ pub fn born_with(folder: &Path) -> io::Result<Option<ImageNames>> {
     Ok(read_record(folder)?.map(|record| record.images))
 }
 
-/// Notes that the disk in `folder` is there as the store has it, and has to be from now on.
+/// Notes that the disk in `folder` is there, and has to be from now on.
 pub fn made(folder: &Path) -> io::Result<()> {
     match read_record(folder)? {
-        Some(record) if !record.made || record.moved => {
+        Some(record) if !record.made => {
             let made = DiskRecord {
                 made: true,
-                moved: false,
                 ..record
             };
             write_record(folder, &made)
@@ -149,7 +145,6 @@ impl Preparation<'_> {
             format: FORMAT,
             images,
             made: false,
-            moved: false,
         };
         if let Some(origin) = origin {
             self.fork(origin, &record)?;
@@ -233,44 +228,12 @@ fn copy_layer(
     disk: &Storage,
     progress: &mut dyn FnMut(u64, u64),
 ) -> storage::Result<()> {
-    let qcow2 = Qcow2::open(layer).map_err(file(layer))?;
-    let mut shown = vec![0; BLOCK];
-    qcow2
-        .each(|offset, cluster| {
-            progress(offset, qcow2.size);
-            let data = match cluster {
-                Cluster::Zero(length) => return Ok(disk.zero(offset, length)?),
-                Cluster::Data(data) => data,
-            };
-            for (number, block) in (0..).zip(data.chunks(BLOCK)) {
-                let at = offset + number * BLOCK as u64;
-                let shown = &mut shown[..block.len()];
-                disk.read(at, shown)?;
-                if shown != block {
-                    disk.write(at, block)?;
-                }
-            }
-            Ok(())
-        })
-        .map_err(|Stopped(error)| error)
-}
-
-/// Either kind of error while a layer is read.
-struct Stopped(StorageError);
-
-impl From<StorageError> for Stopped {
-    fn from(error: StorageError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<io::Error> for Stopped {
-    fn from(source: io::Error) -> Self {
-        Self(StorageError::File {
-            what: "the old layer".to_owned(),
-            source,
-        })
-    }
+    let bytes = |blocks: u32| u64::from(blocks) * BLOCK as u64;
+    let mut write = |difference: Difference<'_>| match difference {
+        Difference::Block(block, content) => disk.write(bytes(block), content),
+        Difference::Zero(range) => disk.zero(bytes(range.start), bytes(range.end - range.start)),
+    };
+    Source::layer(layer)?.differences(disk, Uncovered::Base, progress, &mut write)
 }
 
 fn file(path: &Path) -> impl Fn(io::Error) -> StorageError {
@@ -338,7 +301,6 @@ mod tests {
                 base: "b".into(),
             },
             made: false,
-            moved: false,
         };
         write_record(folder.path(), &described).unwrap();
         let failure = prepare(folder.path()).unwrap_err();

@@ -9,10 +9,8 @@ use storage::disk::Disk as Storage;
 use storage::manifest::Point;
 use tokio::runtime::Handle;
 
-use super::{
-    Disk, DiskRecord, broken, disk_failure, file, image_failure, read_record, write_record,
-};
-use crate::disks::{Disks, Past};
+use super::{Disk, DiskRecord, broken, disk_failure, file, image_failure, read_record};
+use crate::disks::Disks;
 use crate::failure::failure;
 use crate::images::Images;
 
@@ -35,13 +33,9 @@ impl Resting<'_> {
             .map_err(image_failure)?;
         let base = self.images.files(&images).base;
         self.disks.adopt(&base).map_err(disk_failure)?;
-        let past = Past {
-            made: record.made,
-            moved: record.moved,
-        };
         let server = self
             .disks
-            .server(self.run, self.folder, &images, &base, past)
+            .server(self.run, self.folder, &images, &base, record.made)
             .map_err(disk_failure)?;
         Ok(Disk { server, images })
     }
@@ -59,14 +53,7 @@ impl Resting<'_> {
 
     /// Makes version `to` the disk's content; what it has now is kept as `branch`. Answers the branch's version.
     pub fn go_back(&self, to: u64, branch: &Point) -> Result<u64, StartFailure> {
-        let record = self.record()?;
-        let (_lock, disk) = self.open(&record)?;
-        // What is here is of the past from the moment on that the store has the new version.
-        let moved = DiskRecord {
-            moved: true,
-            ..record
-        };
-        write_record(self.folder, &moved).map_err(|error| broken(&error))?;
+        let (_lock, disk) = self.open(&self.record()?)?;
         let made = disk.go_back(to, branch).map_err(disk_failure)?;
         Ok(made.version.number - 1)
     }
