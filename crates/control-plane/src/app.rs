@@ -5,6 +5,7 @@
 //! - [`change`]: the one way in which a workspace's row changes.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
+//! - [`work`]: uncommitted work that was saved.
 //! - [`entry`]: tickets to a workspace's other doors.
 
 pub mod change;
@@ -18,6 +19,7 @@ pub mod machine;
 pub mod present;
 pub mod tokens;
 pub mod waiting;
+pub mod work;
 pub mod workspaces;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -85,6 +85,8 @@ impl From<HostError> for Fault {
                 Kind::WrongState,
                 "The workspace is not running. Start it first.",
             ),
+            HostError::Missing { .. } => Self::new(Kind::NotFound, sentence(&error)),
+            HostError::Conflict { .. } => Self::new(Kind::WrongState, sentence(&error)),
             HostError::PortClosed { .. }
             | HostError::NoRoom { .. }
             | HostError::Fenced { .. }

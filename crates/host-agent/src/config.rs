@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use disk_server::DoorChoice;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct HostConfig {
     /// How virtual machines get to their disks.
     pub door: DoorChoice,
     pub room: Room,
+    /// Between looks for saved work that the store does not have.
+    pub work_every: Duration,
     pub network: NetworkPolicy,
     pub git: GitPolicy,
     pub proxy: Proxy,
@@ -232,6 +235,7 @@ impl HostConfig {
             store: None,
             door: DoorChoice::Auto,
             room: Room::default(),
+            work_every: Duration::from_secs(60),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),
             proxy: Proxy::default(),

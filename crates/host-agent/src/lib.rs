@@ -14,6 +14,7 @@
 //! - [`runner`]: the life of a workspace on this host.
 //! - [`images`]: guest images, kept by content.
 //! - [`disks`]: where disks lie, and with which keys. [`qcow2`]: what they were in the first version.
+//! - [`work`]: uncommitted work that the guest has saved, in the store.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
 //! - [`layers`]: what this host has and lacks, for `roost doctor`.
@@ -39,6 +40,7 @@ pub mod network;
 pub mod qcow2;
 pub mod runner;
 pub mod vmm_user;
+pub mod work;
 
 pub use config::HostConfig;
 pub use local_host::{LocalHost, SetupError};

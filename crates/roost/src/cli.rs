@@ -14,6 +14,7 @@ mod output;
 mod profile;
 mod progress;
 mod shell;
+mod work;
 mod workspaces;
 
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ pub enum ClientCommand {
     Logs(workspaces::Logs),
     /// Open a workspace in the browser
     Open(workspaces::Open),
+    /// List, save, restore and take away uncommitted work
+    Work(work::Work),
 }
 
 impl ClientCommand {
@@ -71,6 +74,7 @@ impl ClientCommand {
             Self::PortForward(forward) => Some(&forward.workspace),
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
+            Self::Work(work) => Some(work.workspace()),
         }
     }
 
@@ -114,6 +118,7 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::PortForward(forward) => forward.run(&Api::saved()?, output).await?,
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
+        ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

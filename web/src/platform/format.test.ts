@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ago, duration, memory, shortRepository } from './format'
+import { ago, duration, memory, shortRepository, size } from './format'
 
 test('durations read like a person would say them', () => {
   expect(duration(12)).toBe('12 ms')
@@ -17,6 +17,11 @@ test('times are told from now', () => {
 test('memory is in the unit that fits', () => {
   expect(memory(512)).toBe('512 MiB')
   expect(memory(1_536)).toBe('1.5 GiB')
+})
+
+test('sizes are in the unit that fits', () => {
+  expect(size(1)).toBe('1 KiB')
+  expect(size(3 * 1_024 * 1_024)).toBe('3.0 MiB')
 })
 
 test('repositories are shown without scheme and suffix', () => {

@@ -27,6 +27,12 @@ export function memory(mebibytes: number): string {
   return mebibytes >= 1_024 ? `${Number((mebibytes / 1_024).toFixed(1))} GiB` : `${mebibytes} MiB`
 }
 
+// From bytes.
+export function size(bytes: number): string {
+  const kibibytes = bytes / 1_024
+  return kibibytes < 1_000 ? `${Math.ceil(kibibytes)} KiB` : `${(kibibytes / 1_024).toFixed(1)} MiB`
+}
+
 // A repository's URL without what everybody knows.
 export function shortRepository(url: string): string {
   return url

@@ -15,4 +15,5 @@ mod postgres;
 mod requests;
 mod script;
 mod store;
+mod work;
 mod world;
