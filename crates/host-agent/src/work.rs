@@ -15,11 +15,12 @@ pub mod keeping;
 pub mod requests;
 pub mod shelf;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use fleet_api::host::HostError;
+use fleet_api::work::SavedWork;
 use model::WorkspaceId;
 use storage::keys::ObjectId;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
@@ -42,14 +43,32 @@ pub struct Work {
 pub struct Memory {
     /// In the store; what lies there never changes, so it is read once.
     kept: BTreeMap<ObjectId, Kept>,
-    /// By repository: the commit whose bundle is not kept, and why.
-    refused: BTreeMap<String, (String, String)>,
+    /// By repository: the commit whose bundle is too large.
+    refused: BTreeMap<String, String>,
     /// By repository: when the timer fetches the next bundle.
     not_before: HashMap<String, Instant>,
 }
 
 /// Held while the bundles of a workspace change, so that nothing comes after its deletion.
 pub type Turn = OwnedMutexGuard<Memory>;
+
+impl Memory {
+    /// Whether the timer, or somebody who cannot wait, fetches this now.
+    fn wants(&self, work: &SavedWork, urgent: bool) -> bool {
+        let refused = self.refused.get(&work.name.path) == Some(&work.commit);
+        let paused = self.not_before.get(&work.name.path);
+        let paused = paused.is_some_and(|at| Instant::now() < *at);
+        !refused && (urgent || !paused)
+    }
+
+    /// Of repositories that are gone nothing is remembered.
+    fn forget_all_but(&mut self, saved: &[SavedWork]) {
+        let paths: HashSet<&str> = saved.iter().map(|work| work.name.path.as_str()).collect();
+        self.refused.retain(|path, _| paths.contains(path.as_str()));
+        self.not_before
+            .retain(|path, _| paths.contains(path.as_str()));
+    }
+}
 
 impl Default for Work {
     fn default() -> Self {

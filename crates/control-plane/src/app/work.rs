@@ -113,9 +113,11 @@ fn present(listed: ListedWork) -> SavedWork {
 
 /// `3 files (+10 −2) on main, before a stop`.
 fn summary(saved: &work::SavedWork) -> String {
+    let (more, less) = (saved.insertions, saved.deletions);
     let files = match saved.files {
-        1 => "1 file".into(),
-        files => format!("{files} files"),
+        0 => "no change".into(),
+        1 => format!("1 file (+{more} −{less})"),
+        files => format!("{files} files (+{more} −{less})"),
     };
     let place = match saved.branch.as_str() {
         "" => "on no branch".into(),
@@ -132,8 +134,7 @@ fn summary(saved: &work::SavedWork) -> String {
         "asked" => "saved on request".into(),
         other => format!("saved for: {other}"),
     };
-    let (more, less) = (saved.insertions, saved.deletions);
-    format!("{files} (+{more} −{less}) {place}{operation}, {reason}")
+    format!("{files} {place}{operation}, {reason}")
 }
 
 fn problem(problem: work::WorkProblem) -> WorkProblem {

@@ -1,14 +1,18 @@
 //! Which saved work is brought to the store, and which goes from there. Pure.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use fleet_api::work::SavedWork;
 use serde::{Deserialize, Serialize};
 
 /// Of one repository, so many are kept.
 pub const EACH: usize = 10;
-/// Of one workspace, bytes. The newest of each repository stays even beyond it.
+/// Of one workspace, so many repositories, and bytes.
+pub const REPOSITORIES: usize = 64;
 pub const TOTAL: u64 = 256 << 20;
+/// Longer than any path with any name of a branch; what is longer is a guest's nonsense.
+const LONGEST_NAME: usize = 8 * 1024;
 /// A larger bundle is not kept, bytes.
 pub const LARGEST: u64 = 32 << 20;
 /// The timer brings no more than so many bytes a second of one repository, on average.
@@ -36,38 +40,58 @@ pub fn missing<'a>(
     kept: impl Iterator<Item = &'a Kept>,
 ) -> Vec<&'a SavedWork> {
     let mut newest: HashMap<&str, &SavedWork> = HashMap::new();
-    for work in saved {
+    for work in saved.iter().filter(|work| is_plain(work)) {
         let place = newest.entry(&work.name.path).or_insert(work);
         if work.saved_ms > place.saved_ms {
             *place = work;
         }
     }
-    for kept in kept {
-        let same =
-            |work: &&SavedWork| work.name == kept.work.name && work.commit == kept.work.commit;
-        if newest.get(&*kept.work.name.path).is_some_and(same) {
-            newest.remove(&*kept.work.name.path);
-        }
-    }
-    let mut missing: Vec<_> = newest.into_values().collect();
-    missing.sort_by(|one, other| one.name.path.cmp(&other.name.path));
-    missing
+    let mut newest: Vec<_> = newest.into_values().collect();
+    newest.sort_by_key(|work| (Reverse(work.saved_ms), &work.name.path));
+    newest.truncate(REPOSITORIES);
+    let kept: HashSet<_> = kept
+        .map(|kept| (&kept.work.name, kept.work.commit.as_str()))
+        .collect();
+    newest.retain(|work| !kept.contains(&(&work.name, work.commit.as_str())));
+    newest
 }
 
-/// Those that are kept no longer.
+fn is_plain(work: &SavedWork) -> bool {
+    let texts = [
+        &work.name.path,
+        &work.name.reference,
+        &work.commit,
+        &work.branch,
+        &work.reason,
+        &work.operation,
+    ];
+    texts.iter().map(|text| text.len()).sum::<usize>() <= LONGEST_NAME
+}
+
+/// Those that are kept no longer. The newest of each repository have precedence, then the younger ones.
 pub fn superseded<'a, Id: Copy>(kept: impl Iterator<Item = (Id, &'a Kept)>) -> Vec<Id> {
     let mut all: Vec<_> = kept.collect();
-    all.sort_by_key(|(_, kept)| std::cmp::Reverse(kept.work.saved_ms));
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let mut bytes = 0;
+    all.sort_by_key(|(_, kept)| Reverse(kept.work.saved_ms));
+    let mut ages: HashMap<&str, usize> = HashMap::new();
+    let mut ranked: Vec<_> = all
+        .into_iter()
+        .map(|(id, kept)| {
+            let age = ages.entry(&kept.work.name.path).or_default();
+            *age += 1;
+            (*age - 1, id, kept)
+        })
+        .collect();
+    // Stable: within each half they stay in the order of their time.
+    ranked.sort_by_key(|(age, ..)| *age > 0);
+    let (mut count, mut bytes) = (0, 0);
     let mut superseded = Vec::new();
-    for (id, kept) in all {
-        let count = counts.entry(&kept.work.name.path).or_default();
-        *count += 1;
-        if *count > 1 && (*count > EACH || bytes + kept.bytes > TOTAL) {
-            superseded.push(id);
-        } else {
+    for (age, id, kept) in ranked {
+        let fits = count < REPOSITORIES * EACH && bytes + kept.bytes <= TOTAL;
+        if age < EACH && fits {
+            count += 1;
             bytes += kept.bytes;
+        } else {
+            superseded.push(id);
         }
     }
     superseded
@@ -112,6 +136,11 @@ mod tests {
             missing.iter().map(|work| work.commit.clone()).collect()
         };
         assert_eq!(names(&[]), ["/a3", "/b2"]);
+        let absurd = work(&"x".repeat(LONGEST_NAME), 1);
+        assert_eq!(missing(&[absurd], [].iter()), [] as [&SavedWork; 0]);
+        let many: Vec<_> = (0..100).map(|at| work(&format!("/{at}"), at)).collect();
+        let first = missing(&many, [].iter());
+        assert_eq!((first.len(), &*first[0].commit), (REPOSITORIES, "/9999"));
         assert_eq!(names(&[kept("/a", 1, 9), kept("/b", 2, 9)]), ["/a3"]);
         let mut other = kept("/a", 3, 9);
         other.work.commit = "another".into();
@@ -119,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_by_number_and_by_bytes_and_the_newest_of_each_stay() {
+    fn the_oldest_go_by_number_and_by_bytes_before_the_newest_of_any_repository() {
         let gone = |kept: &[Kept]| -> Vec<String> {
             let gone = superseded(kept.iter().enumerate());
             gone.iter()
@@ -128,14 +157,18 @@ mod tests {
         };
         let many: Vec<Kept> = (0..EACH as u64 + 2).map(|ms| kept("/a", ms, 1)).collect();
         assert_eq!(gone(&many), ["/a1", "/a0"]);
-        let half = TOTAL / 2;
+        let third = TOTAL / 3;
         let large = [
-            kept("/a", 5, half),
-            kept("/a", 4, half),
-            kept("/a", 3, 1),
-            kept("/b", 2, half),
-            kept("/b", 1, half),
+            kept("/a", 5, third),
+            kept("/a", 4, third),
+            kept("/a", 3, third),
+            kept("/b", 2, third),
+            kept("/b", 1, 1),
         ];
-        assert_eq!(gone(&large), ["/a3", "/b1"]);
+        assert_eq!(gone(&large), ["/a3"]);
+        let each: Vec<Kept> = (0..4)
+            .map(|at| kept(&format!("/{at}"), at, third))
+            .collect();
+        assert_eq!(gone(&each), ["/00"]);
     }
 }

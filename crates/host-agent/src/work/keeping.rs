@@ -15,6 +15,9 @@ use crate::runner::context::Context;
 use crate::runner::guest;
 use crate::runner::watch::Monitor;
 
+/// A guest gets so long to say what it has, and to save it.
+const LISTED_WITHIN: Duration = Duration::from_secs(20);
+const SAVED_WITHIN: Duration = Duration::from_secs(120);
 /// For one bundle.
 const BUNDLED_WITHIN: Duration = Duration::from_secs(120);
 /// For all of it when the machine is to stop; what is late stays on the disk.
@@ -63,10 +66,17 @@ pub async fn session(context: &Context, spec: &RunSpec) -> Result<Session, HostE
 
 /// Saves what is uncommitted now.
 pub async fn save(session: &Session) -> Result<Vec<wip_saved::Repository>, HostError> {
-    session
-        .wip_save(WipSave::default())
+    let saving = timeout(SAVED_WITHIN, session.wip_save(WipSave::default()));
+    saving
         .await
+        .map_err(|_| late("did not save in time"))?
         .map_err(guest_failed)
+}
+
+fn late(what: &str) -> HostError {
+    HostError::Guest {
+        message: format!("the workspace {what}: try again in a moment"),
+    }
 }
 
 /// Brings the newest of each repository to the store, unless it is there. `urgent`: however much was brought just
@@ -78,43 +88,33 @@ pub async fn keep(
     urgent: bool,
 ) -> Result<Turn, HostError> {
     let (saved, _) = listed(session, "").await?;
-    let turn = context.work.turn(&spec.workspace).await;
     let shelf = context.disks.shelf(spec, !saved.is_empty());
     let shelf = shelf.map_err(|error| store_failed(&error))?;
+    let turn = context.work.turn(&spec.workspace).await;
     let looking = shelf.clone();
     let (mut turn, unreadable) = blocking(turn, move |memory| looking.look(memory)).await?;
     for problem in unreadable {
         tracing::warn!(workspace = %spec.workspace, problem, "saved work cannot be read");
     }
-    let mut failure = None;
     let missing: Vec<SavedWork> = choice::missing(&saved, turn.kept.values())
         .into_iter()
+        .filter(|work| turn.wants(work, urgent))
         .cloned()
         .collect();
+    turn.forget_all_but(&saved);
+    // Nobody else waits while git is at work.
+    drop(turn);
+    let mut failure = None;
     for work in missing {
-        let path = work.name.path.clone();
-        let refused = turn.refused.get(&path);
-        if refused.is_some_and(|(commit, _)| *commit == work.commit) {
-            continue;
-        }
-        let not_before = turn.not_before.get(&path);
-        if !urgent && not_before.is_some_and(|at| Instant::now() < *at) {
-            continue;
-        }
         // Nobody closes it.
         let _one = context.work.fetching.acquire().await;
-        let bundle = match bundle(session, &work.name).await {
-            Ok(bundle) => bundle,
-            Err(GuestError::Failed {
-                kind: Kind::NoSpace,
-                ..
-            }) => {
-                let why = format!(
-                    "the newest saved work is on the workspace's disk only: its bundle is larger than {} MiB; push \
-                     what is committed, so that less is left to save",
-                    LARGEST >> 20
-                );
-                turn.refused.insert(path, (work.commit, why));
+        let bundle = bundle(session, &work.name).await;
+        let mut turn = context.work.turn(&spec.workspace).await;
+        let path = work.name.path.clone();
+        let bundle = match bundle {
+            Ok(Some(bundle)) => bundle,
+            Ok(None) => {
+                turn.refused.insert(path, work.commit);
                 continue;
             }
             Err(error) => {
@@ -123,23 +123,26 @@ pub async fn keep(
             }
         };
         let pause = Duration::from_secs(bundle.len() as u64 / PACE);
-        turn.not_before.insert(path.clone(), Instant::now() + pause);
-        turn.refused.remove(&path);
+        turn.not_before.insert(path, Instant::now() + pause);
         let (shelf, record) = (shelf.clone(), context.folders.record(&spec.workspace));
-        (turn, ()) = blocking(turn, move |memory| {
-            // Nothing of a workspace comes back after its deletion.
-            if record.exists() {
-                shelf.put(memory, work, &bundle)
-            } else {
-                Ok(())
+        blocking(turn, move |memory| {
+            // Nothing of a workspace comes back after its deletion, and nothing comes twice.
+            let there = memory.kept.values().any(|kept| kept.work == work);
+            if there || !record.exists() {
+                return Ok(());
             }
+            shelf.put(memory, work, &bundle)
         })
         .await?;
     }
-    failure.map_or(Ok(turn), Err)
+    match failure {
+        None => Ok(context.work.turn(&spec.workspace).await),
+        Some(failure) => Err(failure),
+    }
 }
 
-async fn bundle(session: &Session, name: &WorkName) -> Result<Vec<u8>, GuestError> {
+/// `None`: it is larger than what is kept. What the guest promises of its size is not believed.
+async fn bundle(session: &Session, name: &WorkName) -> Result<Option<Vec<u8>>, GuestError> {
     let request = WipBundle {
         path: name.path.clone(),
         reference: name.reference.clone(),
@@ -147,11 +150,24 @@ async fn bundle(session: &Session, name: &WorkName) -> Result<Vec<u8>, GuestErro
         whole: false,
     };
     let fetched = async {
-        let (_, download) = session.wip_bundle(request).await?;
-        download.collect().await
+        let (_, mut download) = session.wip_bundle(request).await?;
+        let mut whole = Vec::new();
+        while let Some(piece) = download.next().await? {
+            if whole.len() + piece.len() > LARGEST as usize {
+                return Ok::<_, GuestError>(None);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole))
     };
-    let late = |_| GuestError::Disconnected("git took too long to make a bundle".into());
-    timeout(BUNDLED_WITHIN, fetched).await.map_err(late)?
+    match timeout(BUNDLED_WITHIN, fetched).await {
+        Ok(Err(error)) if error.kind() == Some(Kind::NoSpace) => Ok(None),
+        Ok(fetched) => fetched,
+        Err(_) => {
+            let late = "git took too long to make a bundle";
+            Err(GuestError::Disconnected(late.into()))
+        }
+    }
 }
 
 /// What the guest has saved, and what is wrong with its repositories.
@@ -159,7 +175,11 @@ pub async fn listed(
     session: &Session,
     path: &str,
 ) -> Result<(Vec<SavedWork>, Vec<WorkProblem>), HostError> {
-    let repositories = session.wip_list(path).await.map_err(guest_failed)?;
+    let listing = timeout(LISTED_WITHIN, session.wip_list(path));
+    let repositories = listing
+        .await
+        .map_err(|_| late("did not say what it has saved"))?
+        .map_err(guest_failed)?;
     let (mut saved, mut problems) = (Vec::new(), Vec::new());
     for repository in repositories {
         let path = repository.path;

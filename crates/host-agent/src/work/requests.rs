@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_api::host::{HostError, RunSpec};
@@ -17,16 +16,13 @@ use guest_protocol::frames::{WipBundle, WipRestored, wip_saved};
 use model::{OrganizationId, WorkspaceId};
 use storage::store::Attachment;
 use tokio::io::AsyncRead;
-use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
+use super::choice::LARGEST;
 use super::shelf::Shelf;
 use super::{Turn, blocking, keeping, store_failed};
 use crate::runner::context::Context;
 use crate::runner::record;
-
-/// A guest gets so long to say what it has.
-const LISTED_WITHIN: Duration = Duration::from_secs(20);
 
 /// One workspace's.
 pub struct Requests {
@@ -59,8 +55,8 @@ impl Requests {
         let refused = turn.refused.clone();
         drop(turn);
         if self.reachable {
-            match timeout(LISTED_WITHIN, self.in_guest()).await {
-                Ok(Ok((saved, problems))) => {
+            match self.in_guest().await {
+                Ok((saved, problems)) => {
                     listing.current = true;
                     listing.problems.extend(problems);
                     for saved in saved {
@@ -70,11 +66,7 @@ impl Requests {
                         });
                     }
                 }
-                Ok(Err(error)) => listing.problems.push(problem("", error.to_string())),
-                Err(_) => {
-                    let late = "the workspace did not say what it has saved: try again in a moment";
-                    listing.problems.push(problem("", late.into()));
-                }
+                Err(error) => listing.problems.push(problem("", error.to_string())),
             }
         }
         listing.saved = all.into_values().collect();
@@ -83,9 +75,14 @@ impl Requests {
             let newest_first = other.saved_ms.cmp(&one.saved_ms);
             newest_first.then_with(|| one.name.path.cmp(&other.name.path))
         });
-        for (path, (commit, why)) in refused {
+        for (path, commit) in refused {
             let newest = listing.saved.iter().find(|one| one.saved.name.path == path);
             if newest.is_some_and(|newest| newest.saved.commit == commit) {
+                let why = format!(
+                    "the newest saved work is on the workspace's disk only: its bundle is larger than {} MiB; push \
+                     what is committed, so that less is left to save",
+                    LARGEST >> 20
+                );
                 listing.problems.push(problem(&path, why));
             }
         }
