@@ -6,6 +6,7 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { until } from './deadline'
 import { chooseInMenu, makeInExplorer, nameInExplorer, palette, row, shell } from './explorer'
+import { picture } from './screenshots'
 import { openEditor, openFile, save, terminalShows } from './workbench'
 import { EMAIL, openWorld, PASSWORD, type World } from './world'
 
@@ -87,6 +88,49 @@ test('a workspace is renamed, tagged and found', async () => {
   for (const name of ['CPU', 'Memory', 'Disk']) await page.locator('article').getByRole('meter', { name }).waitFor()
   const disk = page.locator('article').getByRole('meter', { name: 'Disk' })
   expect(Number(await disk.getAttribute('aria-valuenow'))).toBeGreaterThan(0)
+})
+
+test('uncommitted work is saved, restored and downloaded', async () => {
+  await page.goto(`${world.server.origin}/workspaces/bench`)
+  const section = page.locator('section', { has: page.getByRole('heading', { name: 'Saved work' }) })
+  const inWorkspace = (line: string) => world.roost('exec', 'bench', '--', 'sh', '-c', line)
+  await section.getByText('Nothing is saved').waitFor()
+  await picture(page, 'saved-work-empty')
+  await inWorkspace('echo "by hand" >> main.py')
+  await section.getByRole('button', { name: 'Save now' }).click()
+  const row = section.getByRole('listitem').filter({ hasText: '1 file (+1 −0) on main, saved on request' })
+  await row.getByText('in the store').waitFor()
+  await inWorkspace('git checkout -q main.py')
+  await row.getByRole('button', { name: /^Restore/ }).focus()
+  await page.keyboard.press('Enter')
+  const dialog = page.getByRole('dialog')
+  await picture(page, 'saved-work-restore')
+  await dialog.getByRole('button', { name: 'Restore' }).focus()
+  await page.keyboard.press('Enter')
+  await page.getByText('1 file restored').waitFor()
+  await dialog.waitFor({ state: 'detached' })
+  expect(await inWorkspace('tail -n 1 main.py')).toBe('by hand\n')
+  expect(await focused()).toBe('Restore')
+  await section.getByText('before a restore').waitFor()
+  await picture(page, 'saved-work')
+  const [bundle] = await Promise.all([
+    page.waitForEvent('download'),
+    row.getByRole('button', { name: /^Download/ }).click(),
+  ])
+  expect(bundle.suggestedFilename()).toMatch(/^bench-hello-\d+T\d+\.\d+Z\.bundle$/)
+  expect(readFileSync(await bundle.path(), 'latin1')).toMatch(/^# v\d git bundle\n/)
+  // What is wrong is said, and what can be done about it.
+  await inWorkspace('git checkout -q main.py')
+  const folder = (await inWorkspace('pwd')).trim()
+  const rename = (from: string, to: string) => world.roost('exec', 'bench', '-C', '/', '--', 'mv', from, to)
+  await rename(folder, `${folder}-away`)
+  await row.getByRole('button', { name: /^Restore/ }).click()
+  await dialog.getByRole('button', { name: 'Restore' }).click()
+  await dialog.getByRole('alert').filter({ hasText: 'clone the repository there' }).waitFor()
+  await picture(page, 'saved-work-refused')
+  await page.keyboard.press('Escape')
+  await rename(`${folder}-away`, folder)
+  world.tab.errors.length = 0
 })
 
 test('the profile keeps names, tokens and credentials', async () => {

@@ -7,6 +7,7 @@
 //! - [`problem`]: errors (RFC 9457); start there to see what can go wrong.
 //! - [`workspaces`]: workspaces and requests that change them.
 //! - [`points`]: points in time of a workspace's disk.
+//! - [`work`]: uncommitted work that was saved.
 //! - [`starts`]: the timeline of each start.
 //! - [`events`]: what the event streams carry.
 //! - [`identity`]: sign-in, users, tokens, profile.
@@ -24,4 +25,5 @@ pub mod problem;
 pub mod programs;
 pub mod server;
 pub mod starts;
+pub mod work;
 pub mod workspaces;

@@ -214,6 +214,8 @@ pub struct DeletePreview {
     /// When it was looked at; absent when it never was.
     pub seen_ms: Option<u64>,
     pub repositories: Vec<RepositoryReport>,
+    /// States of uncommitted work that were saved, and go too; absent: nobody can tell.
+    pub saved_work: Option<u64>,
     /// In words.
     pub summary: String,
 }

@@ -6,6 +6,7 @@
 //! - [`points`]: points in time, going back and forks.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
+//! - [`work`]: uncommitted work that was saved.
 //! - [`entry`]: tickets to a workspace's other doors.
 
 pub mod change;
@@ -20,6 +21,7 @@ pub mod points;
 pub mod present;
 pub mod tokens;
 pub mod waiting;
+pub mod work;
 pub mod workspaces;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -90,6 +90,8 @@ impl From<HostError> for Fault {
                 "The workspace's machine runs. Stop it first, and start it again afterwards.",
             ),
             HostError::NoPoint { .. } => Self::new(Kind::NotFound, sentence(&error)),
+            HostError::Missing { .. } => Self::new(Kind::NotFound, sentence(&error)),
+            HostError::Conflict { .. } => Self::new(Kind::WrongState, sentence(&error)),
             HostError::PortClosed { .. }
             | HostError::NoRoom { .. }
             | HostError::Fenced { .. }

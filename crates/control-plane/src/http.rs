@@ -1,7 +1,8 @@
 //! The public API, its document, and the ways into workspaces.
 //!
 //! - [`api`]: all routes of `/api/v1`.
-//! - [`identity`], [`users`], [`git`], [`workspaces`], [`starts`], [`events`], [`server`]: their handlers.
+//! - [`identity`], [`users`], [`git`], [`workspaces`], [`starts`], [`events`], [`work`], [`server`]:
+//!   their handlers.
 //! - [`entry`]: `/open` and `/preview-entry`, for browsers that go from one origin to another.
 //! - [`auth`]: who asks, and whether a page of ours does.
 //! - [`origins`]: our origins as this browser sees them.
@@ -20,6 +21,7 @@ pub mod points;
 pub mod server;
 pub mod starts;
 pub mod users;
+pub mod work;
 pub mod workspaces;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::Later;
 use crate::points::{Origin, Point, Points};
+use crate::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
 
 /// One host. All calls may be repeated: they say what should be, not what should change.
 pub trait Host: Send + Sync + 'static {
@@ -50,6 +51,32 @@ pub trait Host: Send + Sync + 'static {
         &self,
         workspace: &WorkspaceId,
     ) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>>;
+
+    /// The uncommitted work that was saved; of a workspace that does not run, what the store has. `owner`: whose
+    /// it is, so that it is found where nothing else of the workspace is left.
+    fn saved_work(
+        &self,
+        workspace: &WorkspaceId,
+        owner: &OrganizationId,
+    ) -> Later<'_, Result<WorkListing, HostError>>;
+
+    /// Saves the uncommitted work of every repository now, in the guest and in the store.
+    fn save_work(&self, workspace: &WorkspaceId) -> Later<'_, Result<Vec<WorkSaved>, HostError>>;
+
+    /// Makes a working tree as it was saved; what is there is saved first.
+    fn restore_work(
+        &self,
+        workspace: &WorkspaceId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkRestored, HostError>>;
+
+    /// Saved work as a git bundle.
+    fn bundle_work(
+        &self,
+        workspace: &WorkspaceId,
+        owner: &OrganizationId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkBundle, HostError>>;
 
     /// What a running workspace uses now.
     fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>>;
@@ -342,6 +369,12 @@ pub enum HostError {
     Fenced { given: u64, known: u64 },
     #[error("the guest refused: {message}")]
     Guest { message: String },
+    /// What was named is not there.
+    #[error("{message}")]
+    Missing { message: String },
+    /// Something is in the way that the caller can move.
+    #[error("{message}")]
+    Conflict { message: String },
     #[error("{message}")]
     Failed { message: String },
 }

@@ -6,6 +6,7 @@
 //! - [`host`]: what the control plane asks of a host, and what a host reports.
 //! - [`points`]: points in time of a workspace's disk.
 //! - [`control`]: what hosts and gateways ask of the control plane.
+//! - [`work`]: uncommitted work that was saved.
 //! - [`ticket`]: signed proof of who may reach which workspace, checked by gateways without a look-up.
 //!
 //! Tested here: tickets. The traits are tested where they are implemented.
@@ -14,6 +15,7 @@ pub mod control;
 pub mod host;
 pub mod points;
 pub mod ticket;
+pub mod work;
 
 /// A future that can be sent among threads and behind a trait object.
 pub type Later<'a, T> = futures::future::BoxFuture<'a, T>;

@@ -100,6 +100,8 @@ fn close_for(route: &Route, error: &HostError) -> Close {
         | HostError::PortClosed { .. }
         | HostError::Fenced { .. }
         | HostError::Guest { .. }
+        | HostError::Missing { .. }
+        | HostError::Conflict { .. }
         | HostError::Failed { .. } => Close::new(Close::FAILED, error.to_string()),
     }
 }

@@ -30,6 +30,8 @@ pub struct HostConfig {
     /// So often a point in time is taken of what runs and has written since the last.
     pub points_every: Duration,
     pub room: Room,
+    /// Between looks for saved work that the store does not have.
+    pub work_every: Duration,
     pub network: NetworkPolicy,
     pub git: GitPolicy,
     pub proxy: Proxy,
@@ -236,6 +238,7 @@ impl HostConfig {
             door: DoorChoice::Auto,
             points_every: Duration::from_secs(15 * 60),
             room: Room::default(),
+            work_every: Duration::from_secs(60),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),
             proxy: Proxy::default(),

@@ -22,6 +22,7 @@ use storage::verify::{self, Damage};
 
 use crate::images::ImageNames;
 use crate::runner::record;
+use crate::work::shelf::Shelf;
 
 /// Whose the bases are: everybody's.
 const BASES: &str = "bases";
@@ -154,6 +155,25 @@ impl Disks {
             tenant: Tenant::new(tenant_of(run))?,
             disk: disk_name(&origin.workspace)?,
             number: origin.number,
+        })
+    }
+
+    /// Where bundles of a workspace's saved work lie; `to_put`: also when there is no store yet. Blocks for a moment.
+    pub fn shelf(&self, run: &RunSpec, to_put: bool) -> Result<Shelf> {
+        self.shelf_of(&run.workspace, tenant_of(run), to_put)
+    }
+
+    /// The same of a workspace of which nothing else is here.
+    pub fn shelf_of(&self, workspace: &WorkspaceId, tenant: &str, to_put: bool) -> Result<Shelf> {
+        let made = match &self.store {
+            StoreSpec::Folder { path } => path.exists(),
+            StoreSpec::S3(_) => true,
+        };
+        let store = (made || to_put).then(|| self.store()).transpose()?;
+        Ok(Shelf {
+            store,
+            keys: self.keys(tenant)?,
+            disk: disk_name(workspace)?,
         })
     }
 

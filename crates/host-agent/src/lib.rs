@@ -15,6 +15,7 @@
 //! - [`images`]: guest images, kept by content.
 //! - [`disks`]: where disks lie, and with which keys. [`points`]: points in time of those disks.
 //! - [`backup`]: what a backup asks of a host.
+//! - [`work`]: uncommitted work that the guest has saved, in the store.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
 //! - [`layers`]: what this host has and lacks, for `roost doctor`.
@@ -41,6 +42,7 @@ pub mod network;
 pub mod points;
 pub mod runner;
 pub mod vmm_user;
+pub mod work;
 
 pub use config::HostConfig;
 pub use local_host::{LocalHost, SetupError};

@@ -13,7 +13,8 @@ use fleet_api::host::{
     Observed, RepositoryStatus, RunSpec,
 };
 use fleet_api::points::{Point, PointKind, Points};
-use model::WorkspaceId;
+use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
+use model::{OrganizationId, WorkspaceId};
 use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
 use tokio::time::timeout;
 
@@ -33,6 +34,8 @@ use crate::runner::context::{AtRest, Ledger, Machines};
 use crate::runner::state::State;
 use crate::runner::watch::Monitor;
 use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
+use crate::work::Work;
+use crate::work::requests::Requests;
 
 /// Layers are looked at anew after this.
 const LAYERS_LAST: Duration = Duration::from_secs(30);
@@ -125,6 +128,7 @@ impl LocalHost {
             }),
             machines: Machines::default(),
             ledger: Ledger::default(),
+            work: Work::default(),
             folders,
             events,
             config,
@@ -268,6 +272,15 @@ impl LocalHost {
                 Ok(())
             }
             Err(_) => Err(failed("the machine does not end".into())),
+        }
+    }
+
+    fn work(&self, workspace: &WorkspaceId, owner: Option<&OrganizationId>) -> Requests {
+        Requests {
+            context: self.context.clone(),
+            workspace: workspace.clone(),
+            owner: owner.cloned(),
+            reachable: self.reachable(workspace).is_ok(),
         }
     }
 
@@ -501,6 +514,39 @@ impl Host for LocalHost {
                 .map(status)
                 .collect())
         })
+    }
+
+    fn saved_work(
+        &self,
+        workspace: &WorkspaceId,
+        owner: &OrganizationId,
+    ) -> Later<'_, Result<WorkListing, HostError>> {
+        let requests = self.work(workspace, Some(owner));
+        Box::pin(async move { requests.list().await })
+    }
+
+    fn save_work(&self, workspace: &WorkspaceId) -> Later<'_, Result<Vec<WorkSaved>, HostError>> {
+        let requests = self.work(workspace, None);
+        Box::pin(async move { requests.save().await })
+    }
+
+    fn restore_work(
+        &self,
+        workspace: &WorkspaceId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkRestored, HostError>> {
+        let (requests, work) = (self.work(workspace, None), work.clone());
+        Box::pin(async move { requests.restore(&work).await })
+    }
+
+    fn bundle_work(
+        &self,
+        workspace: &WorkspaceId,
+        owner: &OrganizationId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkBundle, HostError>> {
+        let (requests, work) = (self.work(workspace, Some(owner)), work.clone());
+        Box::pin(async move { requests.bundle(&work).await })
     }
 
     fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {

@@ -15,6 +15,7 @@ mod profile;
 mod progress;
 mod shell;
 mod snapshots;
+mod work;
 mod workspaces;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ pub enum ClientCommand {
     Open(workspaces::Open),
     /// Points in time of a workspace's disk: list, take, restore, fork
     Snapshots(snapshots::Snapshots),
+    /// List, save, restore and take away uncommitted work
+    Work(work::Work),
 }
 
 impl ClientCommand {
@@ -75,6 +78,7 @@ impl ClientCommand {
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
             Self::Snapshots(snapshots) => Some(snapshots.workspace()),
+            Self::Work(work) => Some(work.workspace()),
         }
     }
 
@@ -119,6 +123,7 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
         ClientCommand::Snapshots(snapshots) => snapshots.run(&Api::saved()?, output).await?,
+        ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

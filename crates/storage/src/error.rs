@@ -51,7 +51,7 @@ pub enum StorageError {
 pub type Result<T> = std::result::Result<T, StorageError>;
 
 impl StorageError {
-    pub(crate) fn damaged(what: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn damaged(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Damaged {
             what: what.into(),
             detail: detail.into(),

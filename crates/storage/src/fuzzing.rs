@@ -4,8 +4,10 @@
 use crate::block::BLOCK;
 use crate::disk::format::{self, FIRST, GROUP_BLOCKS, GroupUse, Head, Record};
 use crate::keys::ObjectId;
+use crate::manifest::DiskName;
 use crate::object::Directory;
 use crate::pack::{PackContents, PackRef};
+use crate::store::attachments;
 use crate::{disk, index, manifest};
 
 const ID: ObjectId = ObjectId([7; 16]);
@@ -20,6 +22,7 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("pack_record", pack_record),
     ("index", index_content),
     ("manifest", manifest_body),
+    ("attachment", attachment),
     ("checkpoint", checkpoint),
     ("group", group),
     ("record", record),
@@ -60,6 +63,11 @@ fn index_content(bytes: &[u8]) {
 
 fn manifest_body(bytes: &[u8]) {
     let _ = manifest::parse(bytes, "a manifest");
+}
+
+fn attachment(bytes: &[u8]) {
+    let disk = DiskName::new("d").expect("a letter");
+    let _ = attachments::description(&disk, bytes);
 }
 
 fn checkpoint(bytes: &[u8]) {
@@ -120,7 +128,7 @@ fn any_directory(bytes: &[u8]) -> Option<Directory> {
 mod tests {
     use super::*;
     use crate::keys::{Entropy, KeyRing, SystemEntropy, Tenant};
-    use crate::manifest::{DiskName, Manifest};
+    use crate::manifest::Manifest;
     use crate::object::{Kind, open_whole};
     use crate::pack::PackWriter;
 
@@ -153,6 +161,7 @@ mod tests {
                 let disk = DiskName::new("d").unwrap();
                 serde_json::to_vec(&Manifest::unborn(tenant, disk, 9, None)).unwrap()
             }
+            "attachment" => b"\x01\0\0\0dwords".to_vec(),
             "record" => Record::Zero(vec![format::Range { first: 1, count: 2 }; 9])
                 .encode()
                 .to_vec(),

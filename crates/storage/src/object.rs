@@ -49,6 +49,8 @@ pub enum Kind {
     Manifest,
     /// What collecting needs to know, see [`crate::collect`].
     Note,
+    /// A file beside a disk, see [`crate::store::Attachment`].
+    Attachment,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Self::Index => 2,
             Self::Manifest => 3,
             Self::Note => 4,
+            Self::Attachment => 5,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! TENANT/packs/xx/ID                blocks
 //! TENANT/indexes/ID                 where the blocks of an image are
 //! TENANT/disks/DISK/NUMBER          manifests; NUMBER has 16 hexadecimal digits
+//! TENANT/attachments/DISK/ID        files beside a disk
 //! TENANT/notes/…                    what collecting needs to know, see [`crate::collect`]
 //! probe/ID                          there for a moment, see [`Store::probe`]
 //! ```
@@ -12,6 +13,7 @@
 //! else has created it: that one condition is all that is asked of a store beyond reading and writing, and
 //! it is what keeps a stale writer out. A store on the network is tried for it before it gets a version.
 
+pub(crate) mod attachments;
 mod collecting;
 
 use std::collections::BTreeSet;
@@ -24,6 +26,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
+pub use self::attachments::Attachment;
 pub use self::collecting::Stored;
 use crate::error::{Result, StorageError};
 use crate::index::{self, Index};

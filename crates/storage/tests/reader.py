@@ -1,6 +1,7 @@
 """Reads a store by docs/storage-format.md alone: verifies a version of a disk and writes it to a file.
 
 usage: reader.py STORE KEYRING TENANT DISK [NUMBER] OUTPUT
+       reader.py STORE KEYRING TENANT DISK/ATTACHMENT OUTPUT
 Needs the packages cryptography, blake3 and lz4.
 """
 
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 BLOCK = 4096
 ZERO_SLOT = 0xFFFF_FFFF
-PACK, INDEX, MANIFEST = 1, 2, 3
+PACK, INDEX, MANIFEST, ATTACHMENT = 1, 2, 3, 5
 
 
 def hkdf(salt, secret, info):
@@ -129,6 +130,13 @@ class Store:
                     places[page * 1024 + offset] = (table[word // 1024 - 1], word % 1024)
         return places
 
+    def attachment(self, disk, name):
+        """Description and content."""
+        attachment = Object(self, f"attachments/{disk}/{name}", ATTACHMENT, bytes.fromhex(name))
+        (length,) = struct.unpack_from("<I", attachment.extra)
+        check(attachment.extra[4 : 4 + length] == disk.encode(), name)
+        return attachment.extra[4 + length :], b"".join(attachment.frames)
+
     def read(self, manifest):
         """The content of a version."""
         places = self.index(manifest["index"]) if manifest["index"] else {}
@@ -159,6 +167,11 @@ class Store:
 def main():
     folder, keyring, tenant, disk, *number, output = sys.argv[1:]
     store = Store(folder, json.loads(Path(keyring).read_text()), tenant)
+    if "/" in disk:
+        description, content = store.attachment(*disk.split("/"))
+        Path(output).write_bytes(content)
+        print(description.decode())
+        return
     manifest = store.manifest(disk, int(number[0]) if number else None)
     Path(output).write_bytes(store.read(manifest))
     print(json.dumps(manifest))

@@ -3,6 +3,7 @@
 mod copying;
 mod running;
 mod signing_in;
+mod work;
 
 use std::process::Stdio;
 
@@ -27,6 +28,7 @@ async fn every_command_does_what_it_says() -> anyhow::Result<()> {
     made(&server).await?;
     running::run(&server).await?;
     copying::run(&server).await?;
+    work::run(&server).await?;
     told(&server).await?;
     ended(&server).await?;
     server.close().await
@@ -113,6 +115,7 @@ async fn made(server: &Server) -> anyhow::Result<()> {
         (&["rm", "workshpo"], 1),
         (&["logs", "workshpo"], 1),
         (&["open", "workshpo"], 1),
+        (&["work", "list", "workshpo"], 1),
         (&["cp", "workshpo:x", "."], 1),
         (&["port-forward", "workshpo", "80"], 1),
         (&["exec", "workshpo", "--", "true"], 255),
@@ -149,6 +152,7 @@ async fn ended(server: &Server) -> anyhow::Result<()> {
     let api = server.api();
     let stopped = document(&roost(api, &["--json", "stop", NAME]).await?);
     assert_eq!(stopped["state"], "stopped");
+    work::stopped(server).await?;
     let said = roost(api, &["exec", NAME, "--", "true"]).await?;
     refused(&said, 255, &["stopped", "Start it"]);
     let said = roost(api, &["cp", &format!("{NAME}:x"), "."]).await?;

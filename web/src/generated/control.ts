@@ -2188,6 +2188,204 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/work": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `GET …/work`: what is saved of a workspace, running or not; the newest first. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkList"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/work/save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `POST …/work/save`: what it came to, for each repository. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkSaved"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/work/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            /** @description `POST …/work/restore`, and the query of `GET …/work/bundle`: which saved work is meant. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["WorkName"];
+                };
+            };
+            responses: {
+                /** @description What a restore did. HEAD and the index are as they were. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkRestored"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/work/bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query: {
+                    /** @description Of the repository, in the workspace. */
+                    path: string;
+                    /** @description `refs/roost/wip/BRANCH/TIME`. */
+                    reference: string;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description A git bundle of that commit, without what the remotes had. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": unknown;
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/events": {
         parameters: {
             query?: never;
@@ -3055,6 +3253,11 @@ export interface components {
              */
             seen_ms?: number | null;
             repositories: components["schemas"]["RepositoryReport"][];
+            /**
+             * Format: uint64
+             * @description States of uncommitted work that were saved, and go too; absent: nobody can tell.
+             */
+            saved_work?: number | null;
             /** @description In words. */
             summary: string;
         };
@@ -3223,6 +3426,99 @@ export interface components {
         Console: {
             /** @description The end of what the machine printed, of the running or the last start. */
             text: string;
+        };
+        /** @description `GET …/work`: what is saved of a workspace, running or not; the newest first. */
+        WorkList: {
+            work: components["schemas"]["SavedWork"][];
+            /** @description The workspace runs and was asked. Else this is what the store has: the newest of each repository. */
+            current: boolean;
+            /** @description What could not be looked at or kept. */
+            problems: components["schemas"]["WorkProblem"][];
+        };
+        /** @description One state of one repository. */
+        SavedWork: {
+            /** @description Of the repository, in the workspace. */
+            path: string;
+            /** @description Name of the commit in the repository: `refs/roost/wip/BRANCH/TIME`. */
+            reference: string;
+            commit: string;
+            /** @description Absent: HEAD was detached. */
+            branch?: string | null;
+            /** Format: uint64 */
+            saved_ms: number;
+            /** @description `timer`, `stop`, `restore`, or what was asked. */
+            reason: string;
+            /** @description What git was in the middle of, such as `merge`. */
+            operation?: string | null;
+            /**
+             * Format: uint32
+             * @description Files that differ from the last commit.
+             */
+            files: number;
+            /**
+             * Format: uint64
+             * @description Bytes of those files.
+             */
+            bytes: number;
+            /**
+             * Format: uint64
+             * @description Lines that differ.
+             */
+            insertions: number;
+            /** Format: uint64 */
+            deletions: number;
+            /**
+             * Format: uint64
+             * @description Bytes of its bundle in the store; absent: only the workspace's disk has it.
+             */
+            bundle_bytes?: number | null;
+            /** @description What it is, in words. */
+            summary: string;
+        };
+        WorkProblem: {
+            /** @description Of the repository; absent: it is about all of them. */
+            path?: string | null;
+            /** @description What is wrong and what to do. */
+            message: string;
+        };
+        /** @description `POST …/work/save`: what it came to, for each repository. */
+        WorkSaved: {
+            repositories: components["schemas"]["SavedRepository"][];
+        };
+        SavedRepository: {
+            path: string;
+            outcome: components["schemas"]["SaveOutcome"];
+            /** @description Name of the saved work. */
+            reference?: string | null;
+            /**
+             * Format: uint32
+             * @description Files that differ from the last commit.
+             */
+            files: number;
+            /** @description The store has it too, so that it outlives the workspace's disk. */
+            stored: boolean;
+            /** @description What was not saved: too large, unreadable, or a repository of its own; the first hundred. */
+            left_out: string[];
+            /** @description `failed`: why. */
+            error?: string | null;
+        };
+        SaveOutcome: ("saved" | "failed") | "clean" | "unchanged";
+        /** @description `POST …/work/restore`, and the query of `GET …/work/bundle`: which saved work is meant. */
+        WorkName: {
+            /** @description Of the repository, in the workspace. */
+            path: string;
+            /** @description `refs/roost/wip/BRANCH/TIME`. */
+            reference: string;
+        };
+        /** @description What a restore did. HEAD and the index are as they were. */
+        WorkRestored: {
+            /** @description What was there before, as saved work: restore it to go back. */
+            before: string;
+            /**
+             * Format: uint32
+             * @description Files that were written or removed.
+             */
+            files: number;
         };
         /** @description `POST …/ticket`: for programs that speak to the workspace itself. */
         ProgramTicket: {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ago, bytes, duration, memory, shortRepository } from './format'
+import { ago, duration, memory, shortRepository, size } from './format'
 
 test('durations read like a person would say them', () => {
   expect(duration(12)).toBe('12 ms')
@@ -24,9 +24,9 @@ test('repositories are shown without scheme and suffix', () => {
   expect(shortRepository('git@example.com:a/b.git')).toBe('example.com:a/b')
 })
 
-test('bytes are told in the unit that fits', () => {
-  expect(bytes(0)).toBe('0 B')
-  expect(bytes(1_023)).toBe('1023 B')
-  expect(bytes(1_536)).toBe('1.5 KiB')
-  expect(bytes(20 * 2 ** 30)).toBe('20 GiB')
+test('sizes are in the unit that fits', () => {
+  expect(size(0)).toBe('0 B')
+  expect(size(1_023)).toBe('1023 B')
+  expect(size(1_536)).toBe('1.5 KiB')
+  expect(size(20 * 2 ** 30)).toBe('20 GiB')
 })

@@ -22,16 +22,17 @@ export function ago(thenMs: number, nowMs: number): string {
   return ''
 }
 
-export function bytes(count: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-  const step = count < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(count) / 10))
-  const value = count / 1024 ** step
-  return `${value.toFixed(step > 0 && value < 10 ? 1 : 0)} ${units[step]}`
-}
-
 // From MiB.
 export function memory(mebibytes: number): string {
   return mebibytes >= 1_024 ? `${Number((mebibytes / 1_024).toFixed(1))} GiB` : `${mebibytes} MiB`
+}
+
+// From bytes.
+export function size(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  const value = bytes / 1_024 ** step
+  return `${value.toFixed(step > 0 && value < 10 ? 1 : 0)} ${units[step]}`
 }
 
 // A repository's URL without what everybody knows.

@@ -8,6 +8,7 @@ use fleet_api::host::{Observed, RepositoryStatus};
 use model::state::{Event, State};
 
 use super::identity::Caller;
+use super::work::goes_too;
 use super::{App, present};
 use crate::fault::Outcome;
 use crate::store::workspaces::{Report, WorkspaceRow};
@@ -48,6 +49,28 @@ impl App {
     }
 
     async fn preview(&self, row: &WorkspaceRow) -> Outcome<DeletePreview> {
+        let mut preview = self.preview_of_repositories(row).await?;
+        preview.saved_work = match preview.knowledge {
+            Knowledge::NeverRan => Some(0),
+            Knowledge::Current | Knowledge::LastKnown | Knowledge::Unknown => {
+                self.count_saved_work(row).await
+            }
+        };
+        preview
+            .summary
+            .push_str(&goes_too(preview.saved_work.unwrap_or(0)));
+        Ok(preview)
+    }
+
+    /// None: its host does not say.
+    async fn count_saved_work(&self, row: &WorkspaceRow) -> Option<u64> {
+        let host = row.host.as_deref().and_then(|host| self.hosts.get(host))?;
+        let listing = host.saved_work(&row.id, &row.organization);
+        let listing = tokio::time::timeout(PATIENCE, listing).await.ok()?.ok()?;
+        Some(listing.saved.len() as u64)
+    }
+
+    async fn preview_of_repositories(&self, row: &WorkspaceRow) -> Outcome<DeletePreview> {
         let runs = matches!(row.state, State::Running { .. })
             && matches!(row.observed, Some(Observed::Running { .. }));
         if runs && let Some(report) = self.look_inside(row).await? {
@@ -111,6 +134,7 @@ fn describe(report: Option<&Report>, knowledge: Knowledge) -> DeletePreview {
         knowledge,
         seen_ms: report.map(|report| report.seen_ms),
         repositories: repositories.iter().map(present::report).collect(),
+        saved_work: None,
         summary,
     }
 }

@@ -1,15 +1,12 @@
 //! Points in time: taken, listed, given up, gone back to; and what a fork begins with.
 
-use std::sync::Arc;
-
 use control_api::points::{DiskNow, Follows, Fork, LiveDisk, Point, PointKind, PointList};
 use control_api::problem::{Kind, Problem};
-use fleet_api::host::{Host, HostError};
+use fleet_api::host::HostError;
 use fleet_api::points::{self, Origin};
 
 use super::App;
 use super::identity::Caller;
-use super::workspaces::no_host;
 use crate::fault::{Fault, Outcome};
 use crate::store::workspaces::WorkspaceRow;
 
@@ -80,14 +77,6 @@ impl App {
             number: point.number,
         };
         Ok((row, origin, point))
-    }
-
-    fn host_of(&self, row: &WorkspaceRow) -> Outcome<Arc<dyn Host>> {
-        let Some(host) = &row.host else {
-            let detail = "The workspace has no disk yet. Start it once.";
-            return Err(Fault::new(Kind::WrongState, detail));
-        };
-        self.hosts.get(host).ok_or_else(no_host)
     }
 
     async fn noted(

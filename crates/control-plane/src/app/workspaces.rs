@@ -1,10 +1,11 @@
 //! Making, finding, changing, starting and stopping workspaces.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use control_api::problem::{Kind, Problem};
 use control_api::workspaces::{CreateWorkspace, UpdateWorkspace};
-use fleet_api::host::Repository;
+use fleet_api::host::{Host, Repository};
 use model::state::{Effect, Event, State};
 use model::{Remote, Size, UserId, WorkspaceId, WorkspaceName};
 use ring::digest::{SHA256, digest};
@@ -295,11 +296,7 @@ impl App {
             let detail = "A clone needs a running workspace: start it.";
             return Err(Fault::new(Kind::WrongState, detail));
         };
-        let host = row
-            .host
-            .as_deref()
-            .and_then(|host| self.hosts.get(host))
-            .ok_or_else(no_host)?;
+        let host = self.host_of(&row)?;
         self.change(&row.id, |row, _| {
             row.needs_credentials = None;
             Ok(Vec::new())
@@ -309,6 +306,15 @@ impl App {
         self.look(&row.id, host.as_ref()).await?;
         self.inbox.changed(&row.id);
         self.own(caller, name_or_id).await
+    }
+
+    /// Where the workspace is.
+    pub(super) fn host_of(&self, row: &WorkspaceRow) -> Outcome<Arc<dyn Host>> {
+        let Some(host) = &row.host else {
+            let detail = "The workspace has no disk yet. Start it once.";
+            return Err(Fault::new(Kind::WrongState, detail));
+        };
+        self.hosts.get(host).ok_or_else(no_host)
     }
 
     /// A free name close to `base`.

@@ -8,7 +8,7 @@ use aide::openapi::{ApiKeyLocation, SecurityScheme, Tag};
 use aide::transform::{TransformOpenApi, TransformPathItem};
 use control_api::problem::Kind;
 
-use super::{events, git, identity, points, server, starts, users, workspaces};
+use super::{events, git, identity, points, server, starts, users, work, workspaces};
 use crate::app::App;
 
 pub fn routes() -> ApiRouter<Arc<App>> {
@@ -163,6 +163,26 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             "/workspaces/{workspace}/console",
             get(starts::console),
             named("workspaces", "The machine's console"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/work",
+            get(work::list),
+            named("workspaces", "Saved work"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/work/save",
+            post(work::save),
+            named("workspaces", "Save uncommitted work now"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/work/restore",
+            post(work::restore),
+            named("workspaces", "Make a working tree as it was saved"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/work/bundle",
+            get(work::bundle),
+            named("workspaces", "Saved work as a git bundle"),
         )
         .api_route_with(
             "/workspaces/{workspace}/events",

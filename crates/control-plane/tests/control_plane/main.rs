@@ -16,4 +16,5 @@ mod postgres;
 mod requests;
 mod script;
 mod store;
+mod work;
 mod world;

@@ -11,7 +11,10 @@ use fleet_api::host::{
     RunSpec, StartFailure,
 };
 use fleet_api::points::{Point, PointKind, Points};
-use model::WorkspaceId;
+use fleet_api::work::{
+    ListedWork, SaveOutcome, WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved,
+};
+use model::{OrganizationId, WorkspaceId};
 use tokio::sync::{Notify, broadcast};
 
 pub struct Script {
@@ -39,6 +42,8 @@ pub struct State {
     pub points: Vec<Point>,
     /// So much larger than usual the disks were that points are taken of.
     pub larger_gib: u64,
+    pub work: WorkListing,
+    pub refuse_work: Option<HostError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,15 @@ impl Default for Script {
 impl Script {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    fn running(&self, workspace: &WorkspaceId) -> Result<MutexGuard<'_, State>, HostError> {
+        let state = self.state();
+        let machine = state.machines.get(workspace);
+        match machine.map(|machine| &machine.observed) {
+            Some(Observed::Running { .. }) => Ok(state),
+            _ => Err(HostError::NotRunning),
+        }
     }
 
     /// What is seen from now on.
@@ -145,6 +159,13 @@ impl State {
         };
         self.points.push(point.clone());
         point
+    }
+
+    fn find(&self, work: &WorkName) -> Result<ListedWork, HostError> {
+        let found = self.work.saved.iter().find(|one| one.saved.name == *work);
+        found.cloned().ok_or_else(|| HostError::Missing {
+            message: "nothing is saved under that name".into(),
+        })
     }
 
     fn machine_after_run(&self, spec: &RunSpec) -> Observed {
@@ -333,6 +354,74 @@ impl Host for Script {
     fn repositories(&self, _: &WorkspaceId) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>> {
         let repositories = self.state().repositories.clone();
         Box::pin(async { Ok(repositories) })
+    }
+
+    fn saved_work(
+        &self,
+        _: &WorkspaceId,
+        owner: &OrganizationId,
+    ) -> Later<'_, Result<WorkListing, HostError>> {
+        let state = self.state();
+        let listing = match &state.refuse_work {
+            Some(error) => Err(error.clone()),
+            None => Ok(state.work.clone()),
+        };
+        assert!(!owner.as_str().is_empty());
+        Box::pin(async { listing })
+    }
+
+    fn save_work(&self, workspace: &WorkspaceId) -> Later<'_, Result<Vec<WorkSaved>, HostError>> {
+        let saved = self.running(workspace).map(|state| {
+            let saved = state.work.saved.first();
+            let saved = saved.map(|listed| &listed.saved);
+            let outcome = saved.map_or(SaveOutcome::Clean, |saved| SaveOutcome::Saved {
+                reference: saved.name.reference.clone(),
+                files: saved.files,
+                before: true,
+                stored: true,
+            });
+            let failed = SaveOutcome::Failed {
+                message: "git is at work".into(),
+            };
+            [("/workspaces/app", outcome), ("/workspaces/busy", failed)]
+                .map(|(path, outcome)| WorkSaved {
+                    path: path.into(),
+                    outcome,
+                    left_out: vec!["large.iso".into()],
+                })
+                .into()
+        });
+        Box::pin(async { saved })
+    }
+
+    fn restore_work(
+        &self,
+        workspace: &WorkspaceId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkRestored, HostError>> {
+        let restored = self.running(workspace).and_then(|mut state| {
+            state.find(work)?;
+            state.calls.push(format!("restore {}", work.reference));
+            let before = "refs/roost/wip/main/20260921T150000.000Z".into();
+            Ok(WorkRestored { before, files: 3 })
+        });
+        Box::pin(async { restored })
+    }
+
+    fn bundle_work(
+        &self,
+        _: &WorkspaceId,
+        _: &OrganizationId,
+        work: &WorkName,
+    ) -> Later<'_, Result<WorkBundle, HostError>> {
+        let found = self.state().find(work);
+        Box::pin(async {
+            let bundle = found?.bundle;
+            Ok(WorkBundle {
+                bytes: bundle,
+                content: Box::new(&b"a bundle"[..]),
+            })
+        })
     }
 
     fn figures(&self, _: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {

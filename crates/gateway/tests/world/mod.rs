@@ -13,8 +13,9 @@ use fleet_api::control::{Caller, Directory, Route, Setting};
 use fleet_api::host::*;
 use fleet_api::points::{Point, Points};
 use fleet_api::ticket::{Door, Ticket, TicketKey};
+use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
 use gateway::{Config, Gateway};
-use model::{UserId, WorkspaceId, WorkspaceName};
+use model::{OrganizationId, UserId, WorkspaceId, WorkspaceName};
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
@@ -394,6 +395,35 @@ impl Host for FakeHost {
         _workspace: &WorkspaceId,
     ) -> Later<'_, Result<Vec<RepositoryStatus>, HostError>> {
         unreachable!("the gateway asks for no repositories")
+    }
+
+    fn saved_work(
+        &self,
+        _workspace: &WorkspaceId,
+        _owner: &OrganizationId,
+    ) -> Later<'_, Result<WorkListing, HostError>> {
+        unreachable!("the gateway asks for no saved work")
+    }
+
+    fn save_work(&self, _workspace: &WorkspaceId) -> Later<'_, Result<Vec<WorkSaved>, HostError>> {
+        unreachable!("the gateway saves no work")
+    }
+
+    fn restore_work(
+        &self,
+        _workspace: &WorkspaceId,
+        _work: &WorkName,
+    ) -> Later<'_, Result<WorkRestored, HostError>> {
+        unreachable!("the gateway restores no work")
+    }
+
+    fn bundle_work(
+        &self,
+        _workspace: &WorkspaceId,
+        _owner: &OrganizationId,
+        _work: &WorkName,
+    ) -> Later<'_, Result<WorkBundle, HostError>> {
+        unreachable!("the gateway carries no bundles")
     }
 
     fn figures(&self, _workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>> {

@@ -9,6 +9,9 @@ use crate::frames::{
     wip_saved,
 };
 
+/// Of a guest that goes on and on, no more is taken.
+const MOST_REPOSITORIES: usize = 2_000;
+
 impl Session {
     /// Saves uncommitted work now; each repository tells how it went.
     pub async fn wip_save(&self, request: WipSave) -> Result<Vec<wip_saved::Repository>, Error> {
@@ -16,7 +19,7 @@ impl Session {
         let mut repositories = Vec::new();
         loop {
             match call.next().await? {
-                Some(Answer::WipSaved(saved)) => {
+                Some(Answer::WipSaved(saved)) if repositories.len() < MOST_REPOSITORIES => {
                     repositories.extend(saved.repositories);
                     if !saved.more {
                         call.finish();
@@ -34,7 +37,7 @@ impl Session {
         let mut repositories = Vec::new();
         loop {
             match call.next().await? {
-                Some(Answer::WipListing(listing)) => {
+                Some(Answer::WipListing(listing)) if repositories.len() < MOST_REPOSITORIES => {
                     repositories.extend(listing.repositories);
                     if !listing.more {
                         call.finish();

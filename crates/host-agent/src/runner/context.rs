@@ -20,6 +20,7 @@ use crate::folders::Folders;
 use crate::git::relay::Relay;
 use crate::images::{ImageFiles, Images};
 use crate::network::Networks;
+use crate::work::Work;
 
 /// See the module.
 pub struct Context {
@@ -36,6 +37,7 @@ pub struct Context {
     pub relay: Arc<Relay>,
     pub machines: Machines,
     pub ledger: Ledger,
+    pub work: Work,
     pub events: broadcast::Sender<HostEvent>,
 }
 

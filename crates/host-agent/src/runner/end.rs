@@ -118,7 +118,16 @@ pub async fn remove(context: &Context, workspace: &WorkspaceId) -> Result<(), St
     let folder = context.folders.workspace(workspace);
     let record = context.folders.record(workspace);
     let disks = context.disks.clone();
+    // Whatever still brings saved work to the store has ended, or finds that the record is gone.
+    let turn = context.work.turn(workspace).await;
     let removed = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let _turn = turn;
+        if let Ok(record) = record::read(&record) {
+            let shelf = disks.shelf(&record.spec, false);
+            shelf
+                .and_then(|shelf| shelf.clear())
+                .map_err(io::Error::other)?;
+        }
         if let (Ok(Some(_)), Ok(record)) = (disk::born_with(&folder), record::read(&record)) {
             disks.remove(&record.spec).map_err(io::Error::other)?;
         }
@@ -141,7 +150,10 @@ pub async fn remove(context: &Context, workspace: &WorkspaceId) -> Result<(), St
         gone(std::fs::remove_dir_all(folder))
     });
     match removed.await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            context.work.forget(workspace);
+            Ok(())
+        }
         Ok(Err(error)) => Err(format!("its files cannot be removed: {error}")),
         Err(error) => Err(error.to_string()),
     }

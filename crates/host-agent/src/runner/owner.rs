@@ -23,9 +23,10 @@ use crate::runner::end;
 use crate::runner::handle::Mail;
 use crate::runner::record::{self, FORMAT, Record, Stage};
 use crate::runner::start::{Outcome, Start};
-use crate::runner::state::{self, Effect, Event, Refusal, State};
+use crate::runner::state::{self, Effect, Event, Health, Refusal, State};
 use crate::runner::steps::Teller;
 use crate::runner::watch::{Monitor, follow};
+use crate::work::keeping;
 
 /// Requests that wait; more are told that the workspace is busy.
 const MAILBOX: usize = 16;
@@ -52,6 +53,7 @@ pub(super) fn spawn(
         start: None,
         clone: None,
         watcher: None,
+        keeper: None,
         end: None,
         written: None,
         looked: None,
@@ -90,6 +92,8 @@ struct Owner {
     start: Option<CancellationToken>,
     clone: Option<Job>,
     watcher: Option<Job>,
+    /// Brings saved work to the store.
+    keeper: Option<Job>,
     /// Hurries the job that ends the machine.
     end: Option<CancellationToken>,
     /// What is on disk.
@@ -158,7 +162,7 @@ impl Owner {
                     self.clone(false);
                 }
             }
-            State::Stopping { .. } => self.end(None),
+            State::Stopping { .. } => self.end(None, false),
             State::Deleting { .. } => self.remove(),
             State::Absent | State::Stopped { .. } | State::Failed { .. } => {}
         }
@@ -232,6 +236,13 @@ impl Owner {
             tracing::info!(workspace = %self.workspace, from = ?self.state, to = ?next, "state");
         }
         let had_machine = self.state.has_machine();
+        let answered = matches!(
+            self.state,
+            State::Running {
+                health: Health::Answers,
+                ..
+            }
+        );
         let was_starting = matches!(self.state, State::Starting { .. });
         self.state = next;
         // What is on disk is never behind what is done about it.
@@ -244,7 +255,7 @@ impl Owner {
             self.watch();
         }
         for effect in effects {
-            self.perform(effect).await;
+            self.perform(effect, answered).await;
         }
         if changed {
             self.publish.send_replace(self.state.clone());
@@ -257,7 +268,8 @@ impl Owner {
         Ok(())
     }
 
-    async fn perform(&mut self, effect: Effect) {
+    /// `answered`: the guest did before this step.
+    async fn perform(&mut self, effect: Effect, answered: bool) {
         match effect {
             Effect::Start => {
                 self.life += 1;
@@ -276,11 +288,13 @@ impl Owner {
                 }
             }
             Effect::Clone => self.clone(true),
-            Effect::StopMachine { grace_ms } => self.end(Some(Duration::from_millis(grace_ms))),
+            Effect::StopMachine { grace_ms } => {
+                self.end(Some(Duration::from_millis(grace_ms)), answered);
+            }
             Effect::KillMachine => match (&self.end, &self.start) {
                 (Some(hurry), _) => hurry.cancel(),
                 (None, Some(start)) => start.cancel(),
-                (None, None) => self.end(None),
+                (None, None) => self.end(None, false),
             },
             Effect::CleanUp => {
                 // The monitor stays a while after its machine, to be asked; nobody needs to.
@@ -296,6 +310,7 @@ impl Owner {
         self.start = None;
         self.clone = None;
         self.watcher = None;
+        self.keeper = None;
         self.end = None;
         self.door = None;
         if let Some(looked) = self.looked.take() {
@@ -396,16 +411,31 @@ impl Owner {
         self.watcher = Some(Job(tokio::spawn(async move {
             follow(monitor, move |event| tell(event, None)).await;
         })));
+        let Some(record) = &self.record else { return };
+        let (context, spec) = (self.context.clone(), record.spec.clone());
+        self.keeper = Some(Job(tokio::spawn(async move {
+            keeping::run(&context, &spec).await;
+        })));
     }
 
-    /// Ends the machine: in order within `grace`, or at once.
-    fn end(&mut self, grace: Option<Duration>) {
+    /// Ends the machine: in order within `grace`, or at once. `keep`: what is uncommitted is saved and brought to
+    /// the store first.
+    fn end(&mut self, grace: Option<Duration>, keep: bool) {
         self.clone = None;
+        self.keeper = None;
+        let spec = self.record.as_ref().filter(|_| keep);
+        let spec = spec.map(|record| record.spec.clone());
         let hurry = CancellationToken::new();
         self.end = Some(hurry.clone());
         let (context, workspace, tell) =
             (self.context.clone(), self.workspace.clone(), self.tell());
         tokio::spawn(async move {
+            if let Some(spec) = spec {
+                tokio::select! {
+                    () = keeping::before_stop(&context, &spec) => {}
+                    () = hurry.cancelled() => {}
+                }
+            }
             match grace {
                 Some(grace) => end::stop(&context, &workspace, grace, &hurry).await,
                 None => {

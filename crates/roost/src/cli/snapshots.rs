@@ -14,8 +14,14 @@ use super::output::table;
 use super::workspaces::settle;
 use super::{Api, Output};
 
-/// Points in time of a workspace's disk: look, take, go back, fork
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roost snapshots take shop --name \"before the upgrade\"    also while it runs
+  roost snapshots restore shop \"before the upgrade\" --stop what the disk has now is kept as another point
+  roost snapshots fork shop 12 --name shop-2                a new workspace that begins there
+
+A point is the disk at one moment; memory and running programs are not in it.")]
 pub struct Snapshots {
     #[command(subcommand)]
     command: Command,

@@ -29,7 +29,7 @@ impl Store {
             .map_err(|error| failed("list", &folder, error))
     }
 
-    fn list_stored(&self, folder: String) -> Result<Vec<Stored>> {
+    pub(super) fn list_stored(&self, folder: String) -> Result<Vec<Stored>> {
         let stored = self.list(folder)?.into_iter().filter_map(|meta| {
             let name = meta.location.filename()?.to_owned();
             Some(Stored {

@@ -17,6 +17,9 @@ import type {
   Start,
   Token,
   User,
+  WorkList,
+  WorkRestored,
+  WorkSaved,
   Workspace,
 } from './contract'
 
@@ -43,10 +46,14 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-async function ask<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
-  let response: Response
+async function send(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   try {
-    response = await fetch(`/api/v1${path}`, {
+    return await fetch(`/api/v1${path}`, {
       method,
       headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -54,9 +61,25 @@ async function ask<T>(method: string, path: string, body?: unknown, headers: Rec
   } catch {
     throw unreachable()
   }
+}
+
+async function ask<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const response = await send(method, path, body, headers)
   const text = await response.text()
   if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T
   throw new ControlError(problemFrom(response, text))
+}
+
+// A file, with the name that the server gives it.
+async function askFile(path: string): Promise<{ name: string; content: Blob }> {
+  const response = await send('GET', path)
+  if (!response.ok) throw new ControlError(problemFrom(response, await response.text()))
+  const name = /filename="([^"/]+)"/.exec(response.headers.get('content-disposition') ?? '')?.[1]
+  try {
+    return { name: name ?? 'download', content: await response.blob() }
+  } catch {
+    throw new Error('The file did not arrive whole. Try again.')
+  }
 }
 
 function problemFrom(response: Response, text: string): Problem {
@@ -103,6 +126,12 @@ export const control = {
   takePoint: (id: string, name: string | undefined) => ask<Point>('POST', `${at(id)}/points`, { name }),
   removePoint: (id: string, number: number) => ask<void>('DELETE', `${at(id)}/points/${number}`),
   restorePoint: (id: string, number: number) => ask<Point>('POST', `${at(id)}/points/${number}/restore`),
+  work: (id: string) => ask<WorkList>('GET', `${at(id)}/work`),
+  saveWork: (id: string) => ask<WorkSaved>('POST', `${at(id)}/work/save`),
+  restoreWork: (id: string, path: string, reference: string) =>
+    ask<WorkRestored>('POST', `${at(id)}/work/restore`, { path, reference }),
+  workBundle: (id: string, path: string, reference: string) =>
+    askFile(`${at(id)}/work/bundle?${new URLSearchParams({ path, reference })}`),
   remote: (url: string) => ask<Remote>('GET', `/remote?url=${encodeURIComponent(url)}`),
 
   gitCredentials: async () => (await ask<{ credentials: GitCredential[] }>('GET', '/git-credentials')).credentials,
