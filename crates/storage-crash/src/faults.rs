@@ -54,6 +54,10 @@ pub const TABLE: &[(Step, &[Fault])] = &[
     (("put", "pack"), &[Kill, PowerCut, Refused, DoneButRefused]),
     (("put", "note"), &[Kill, PowerCut, Refused, DoneButRefused]),
     (("get", "note"), &[Kill, PowerCut, Refused, WrongBytes]),
+    (
+        ("delete", "note"),
+        &[Kill, PowerCut, Refused, DoneButRefused],
+    ),
     (("list", "note"), &[Kill, PowerCut, Refused]),
     (("list", "pack"), &[Kill, PowerCut, Refused]),
     (("list", "index"), &[Kill, PowerCut, Refused]),

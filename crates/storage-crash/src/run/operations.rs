@@ -204,10 +204,9 @@ impl Run {
         if done && point.is_some() {
             self.points.insert(manifest.version.number, now);
         }
-        if done {
-            self.newest = manifest.version.number;
-        }
+        // A claim alone says nothing of what the disk has.
         if let Some(position) = manifest.log.filter(|_| done) {
+            self.newest = manifest.version.number;
             self.sent = Some((position.log.to_string(), position.generation));
         }
         Ok(false)
