@@ -36,13 +36,16 @@ pub fn run(crash: &Crash) -> anyhow::Result<()> {
         }
     }
     println!(
-        "seeds {:?}: {} runs, {} operations, {} kills, {} power cuts, {} moves to another host",
+        "seeds {:?}: {} runs, {} operations, {} kills, {} power cuts, {} moves to another host, \
+         {} steps back, {} forks",
         crash.seeds,
         summary.runs,
         summary.operations,
         summary.kills,
         summary.power_cuts,
-        summary.moves
+        summary.moves,
+        summary.steps_back,
+        summary.forks
     );
     anyhow::ensure!(summary.found.is_empty(), "{}", summary.found.join("\n\n"));
     println!("0 acknowledged bytes lost");

@@ -6,6 +6,7 @@
 //!
 //! - [`problem`]: errors (RFC 9457); start there to see what can go wrong.
 //! - [`workspaces`]: workspaces and requests that change them.
+//! - [`points`]: points in time of a workspace's disk.
 //! - [`work`]: uncommitted work that was saved.
 //! - [`starts`]: the timeline of each start.
 //! - [`events`]: what the event streams carry.
@@ -19,6 +20,7 @@
 pub mod events;
 pub mod git;
 pub mod identity;
+pub mod points;
 pub mod problem;
 pub mod programs;
 pub mod server;

@@ -6,6 +6,8 @@ use model::{Size, UserId, WorkspaceId, WorkspaceName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::points::{Follows, Fork};
+
 /// One workspace as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workspace {
@@ -30,6 +32,8 @@ pub struct Workspace {
     /// Its machine stands still and goes on by itself; `detail` says why and when.
     pub paused: bool,
     pub size: Size,
+    /// The point in time that its disk began with.
+    pub forked_from: Option<Follows>,
     pub labels: BTreeMap<String, String>,
     pub tags: Vec<String>,
     /// Number of the last start; the key of its timeline.
@@ -133,6 +137,8 @@ pub struct CreateWorkspace {
     pub size: Option<Size>,
     pub labels: BTreeMap<String, String>,
     pub tags: Vec<String>,
+    /// Begin with the disk of another workspace, instead of a repository. Its size is the other's unless given.
+    pub fork: Option<Fork>,
 }
 
 /// `PATCH /api/v1/workspaces/{workspace}`: what is absent stays.
@@ -145,7 +151,8 @@ pub struct UpdateWorkspace {
     pub labels: Option<BTreeMap<String, String>>,
     /// Replaces all tags.
     pub tags: Option<Vec<String>>,
-    /// From the next start on. A disk can only grow, and not in this version: leave it as it is.
+    /// CPUs and memory from the next start on. A disk only grows: at once where that is possible, otherwise with
+    /// the next start.
     pub size: Option<Size>,
 }
 

@@ -3,6 +3,7 @@
 //! - [`identity`], [`links`], [`tokens`]: sign-in, one-time links, API tokens.
 //! - [`workspaces`], [`waiting`], [`deletion`], [`lists`]: workspaces.
 //! - [`change`]: the one way in which a workspace's row changes.
+//! - [`points`]: points in time, going back and forks.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
 //! - [`work`]: uncommitted work that was saved.
@@ -16,6 +17,7 @@ pub mod identity;
 pub mod links;
 pub mod lists;
 pub mod machine;
+pub mod points;
 pub mod present;
 pub mod tokens;
 pub mod waiting;

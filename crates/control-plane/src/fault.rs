@@ -85,6 +85,11 @@ impl From<HostError> for Fault {
                 Kind::WrongState,
                 "The workspace is not running. Start it first.",
             ),
+            HostError::NotAtRest => Self::new(
+                Kind::WrongState,
+                "The workspace's machine runs. Stop it first, and start it again afterwards.",
+            ),
+            HostError::NoPoint { .. } => Self::new(Kind::NotFound, sentence(&error)),
             HostError::Missing { .. } => Self::new(Kind::NotFound, sentence(&error)),
             HostError::Conflict { .. } => Self::new(Kind::WrongState, sentence(&error)),
             HostError::PortClosed { .. }

@@ -17,6 +17,7 @@ pub mod git;
 pub mod identity;
 pub mod inputs;
 pub mod origins;
+pub mod points;
 pub mod server;
 pub mod starts;
 pub mod users;

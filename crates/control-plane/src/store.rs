@@ -7,8 +7,10 @@
 //! - [`users`], [`sessions`], [`tokens`], [`links`], [`credentials`], [`settings`]: people and what is theirs.
 //! - [`workspaces`], [`starts`]: workspaces and their timelines.
 //! - [`audit`]: who did what.
+//! - [`copy`]: all of it, for a backup.
 
 pub mod audit;
+pub mod copy;
 pub mod credentials;
 pub mod engine;
 pub mod links;
@@ -44,6 +46,12 @@ pub enum StoreError {
         path: String,
         source: std::io::Error,
     },
+    /// Of PostgreSQL's own tools.
+    #[error(
+        "{program} failed ({reason}): it belongs to PostgreSQL's client programs (package postgresql-client), of \
+         the server's version or a later one"
+    )]
+    Tool { program: String, reason: String },
     #[error("preparing the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("{what}")]

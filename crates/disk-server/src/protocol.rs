@@ -20,6 +20,8 @@ pub enum Ask {
     Grow { blocks: u32 },
     /// Send everything that was written so far. Answered when the store has it.
     Settle,
+    /// Give up a version that was kept under a name.
+    Forget { version: u64 },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

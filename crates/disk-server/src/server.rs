@@ -120,16 +120,12 @@ fn listen(control: UnixStream, disk: &Disk, jobs: &Sender<Job>, monitor: &Monito
         let id = asked.id;
         let job = match asked.what {
             // At once, so that it is the moment that was asked for.
-            Ask::Point { point } => disk.cut().map(|cut| Job {
-                id,
+            Ask::Point { point } => disk.cut().map(|cut| Work::Send {
                 cut,
                 point: Some(point),
             }),
-            Ask::Settle => disk.cut().map(|cut| Job {
-                id,
-                cut,
-                point: None,
-            }),
+            Ask::Settle => disk.cut().map(|cut| Work::Send { cut, point: None }),
+            Ask::Forget { version } => Ok(Work::Forget { version }),
             Ask::Grow { blocks } => {
                 let grown = disk.grow(blocks).and_then(|()| disk.flush());
                 monitor.done(id, grown.map(|()| disk.manifest().version.number));
@@ -137,19 +133,29 @@ fn listen(control: UnixStream, disk: &Disk, jobs: &Sender<Job>, monitor: &Monito
             }
         };
         match job {
-            Ok(job) => {
-                let _ = jobs.send(job);
+            Ok(what) => {
+                let _ = jobs.send(Job { id, what });
             }
             Err(error) => monitor.done(id, Err(error)),
         }
     }
 }
 
-/// Something to be sent.
+/// Something that waits for its turn.
 struct Job {
     id: u64,
-    cut: u64,
-    point: Option<Point>,
+    what: Work,
+}
+
+enum Work {
+    /// Everything before the cut.
+    Send {
+        cut: u64,
+        point: Option<Point>,
+    },
+    Forget {
+        version: u64,
+    },
 }
 
 /// Sends, writes checkpoints and cleans, until nobody can ask any more.
@@ -159,9 +165,12 @@ fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
     loop {
         match asked.recv_timeout(wait) {
             Ok(job) => {
-                let sent = send(disk, &job);
-                monitor.keeping(sent.as_ref().err());
-                monitor.done(job.id, sent);
+                let done = match &job.what {
+                    Work::Send { cut, point } => send(disk, *cut, point.as_ref()),
+                    Work::Forget { version } => forget(disk, *version),
+                };
+                monitor.keeping(done.as_ref().err());
+                monitor.done(job.id, done);
             }
             Err(RecvTimeoutError::Timeout) => {
                 let turned = turns(&keeper, disk, monitor);
@@ -174,11 +183,15 @@ fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
     }
 }
 
-/// Sends one job. A cut that a failed sync made void is taken again: what it stood for is in the new one.
-fn send(disk: &Disk, job: &Job) -> Result<u64> {
-    let mut cut = job.cut;
+fn forget(disk: &Disk, version: u64) -> Result<u64> {
+    disk.forget(version)?;
+    Ok(disk.manifest().version.number)
+}
+
+/// Sends what was before a cut. One that a failed sync made void is taken again: what it stood for is in the new one.
+fn send(disk: &Disk, mut cut: u64, point: Option<&Point>) -> Result<u64> {
     for _ in 0..CUTS {
-        match disk.upload(cut, job.point.as_ref()) {
+        match disk.upload(cut, point) {
             Err(StorageError::CutAgain) => cut = disk.cut()?,
             other => return other.map(|manifest| manifest.version.number),
         }

@@ -142,6 +142,11 @@ impl Supervisor {
         self.ask(Ask::Settle).await
     }
 
+    /// Gives up a version that was kept under a name.
+    pub async fn forget(&self, version: u64) -> Result<u64, String> {
+        self.ask(Ask::Forget { version }).await
+    }
+
     async fn ask(&self, ask: Ask) -> Result<u64, String> {
         let gone = || "the disk's server has ended".to_owned();
         let (answer, answered) = oneshot::channel();

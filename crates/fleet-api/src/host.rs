@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::Later;
+use crate::points::{Origin, Point, Points};
 use crate::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
 
 /// One host. All calls may be repeated: they say what should be, not what should change.
@@ -82,6 +83,32 @@ pub trait Host: Send + Sync + 'static {
 
     /// The last `bytes` of the VM's console, of the running or the last start.
     fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>>;
+
+    /// Makes the disk of a machine that runs so large, GiB, and its file system with it. A smaller size changes
+    /// nothing.
+    fn grow_disk(&self, workspace: &WorkspaceId, disk_gib: u64)
+    -> Later<'_, Result<(), HostError>>;
+
+    /// The points in time of the workspace's disk.
+    fn points(&self, workspace: &WorkspaceId) -> Later<'_, Result<Points, HostError>>;
+
+    /// Takes a point now, of a machine that runs or rests. Returns when the store has it.
+    fn take_point(
+        &self,
+        workspace: &WorkspaceId,
+        name: String,
+    ) -> Later<'_, Result<Point, HostError>>;
+
+    /// Gives a point up; what nobody else needs of it goes with time. One that is gone is a success.
+    fn remove_point(
+        &self,
+        workspace: &WorkspaceId,
+        number: u64,
+    ) -> Later<'_, Result<(), HostError>>;
+
+    /// Makes a point the content of the disk of a machine that rests. What the disk had is kept as the branch
+    /// that is answered.
+    fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>>;
 }
 
 /// A connection in both directions.
@@ -100,6 +127,9 @@ pub struct RunSpec {
     pub epoch: u64,
     pub size: Size,
     pub repository: Option<Repository>,
+    /// What its disk begins with; absent: the base image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// `user.name` and `user.email` for git in the VM.
     pub git_identity: Option<GitIdentity>,
     /// For terminals and programs.
@@ -327,6 +357,10 @@ pub enum GuestRole {
 pub enum HostError {
     #[error("the workspace is not running on this host")]
     NotRunning,
+    #[error("the workspace's machine runs: stop it first")]
+    NotAtRest,
+    #[error("there is no point {number} of this workspace's disk (any more)")]
+    NoPoint { number: u64 },
     #[error("nothing listens on port {port} in the workspace")]
     PortClosed { port: u16 },
     #[error("{message}")]

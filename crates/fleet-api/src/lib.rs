@@ -4,6 +4,7 @@
 //! through these traits; every argument and answer is serialisable, so that a fleet can put a wire between.
 //!
 //! - [`host`]: what the control plane asks of a host, and what a host reports.
+//! - [`points`]: points in time of a workspace's disk.
 //! - [`control`]: what hosts and gateways ask of the control plane.
 //! - [`work`]: uncommitted work that was saved.
 //! - [`ticket`]: signed proof of who may reach which workspace, checked by gateways without a look-up.
@@ -12,6 +13,7 @@
 
 pub mod control;
 pub mod host;
+pub mod points;
 pub mod ticket;
 pub mod work;
 

@@ -95,7 +95,9 @@ fn close_for(route: &Route, error: &HostError) -> Close {
     match error {
         HostError::NotRunning => not_running(route),
         HostError::NoRoom { message } => Close::new(Close::BUSY, message),
-        HostError::PortClosed { .. }
+        HostError::NotAtRest
+        | HostError::NoPoint { .. }
+        | HostError::PortClosed { .. }
         | HostError::Fenced { .. }
         | HostError::Guest { .. }
         | HostError::Missing { .. }

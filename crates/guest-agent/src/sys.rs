@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use tokio::io::unix::AsyncFd;
 
 use crate::user::User;
@@ -39,6 +40,18 @@ pub fn set_thread_priority(priority: Priority) {
             libc::setpriority(libc::PRIO_PROCESS, 0, niceness);
         }
     }
+}
+
+/// Makes a mounted ext4 file system so many blocks large. `mounted`: its topmost folder.
+pub fn resize_ext4(mounted: &File, blocks: u64) -> io::Result<()> {
+    /// `EXT4_IOC_RESIZE_FS` in the kernel's `fs/ext4/ext4.h`.
+    const RESIZE: Opcode = opcode::write::<u64>(b'f', 16);
+    // SAFETY: the request takes a number of 64 bits, as its code says, which the kernel reads and nothing else.
+    unsafe {
+        let resize = Setter::<RESIZE, u64>::new(blocks);
+        ioctl(mounted, resize)?;
+    }
+    Ok(())
 }
 
 /// Gives the calling thread, and no other, the user's rights on files, for good. Signals and tracing stay

@@ -27,6 +27,8 @@ pub struct HostConfig {
     pub store: Option<StoreSpec>,
     /// How virtual machines get to their disks.
     pub door: DoorChoice,
+    /// So often a point in time is taken of what runs and has written since the last.
+    pub points_every: Duration,
     pub room: Room,
     /// Between looks for saved work that the store does not have.
     pub work_every: Duration,
@@ -234,6 +236,7 @@ impl HostConfig {
             },
             store: None,
             door: DoorChoice::Auto,
+            points_every: Duration::from_secs(15 * 60),
             room: Room::default(),
             work_every: Duration::from_secs(60),
             network: NetworkPolicy::default(),

@@ -8,15 +8,17 @@ use std::sync::{Mutex, PoisonError};
 
 use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
+use fleet_api::points::Origin;
 use model::WorkspaceId;
 use storage::Result;
 use storage::base::BaseCache;
-use storage::collect::{Rules, collect};
+use storage::collect::{Rules, Usage, collect, usage};
 use storage::disk::{Clock, SystemClock, size_in_blocks};
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 use storage::store::Store;
+use storage::verify::{self, Damage};
 
 use crate::images::ImageNames;
 use crate::runner::record;
@@ -103,6 +105,26 @@ impl Disks {
         BaseCache::adopt(base)
     }
 
+    /// When what the store has of a workspace's disk was written, milliseconds since 1970; `None` when it has nothing.
+    /// Blocks.
+    pub fn newest_ms(&self, run: &RunSpec) -> Result<Option<u64>> {
+        let (keys, name) = (self.keys(tenant_of(run))?, disk_name(&run.workspace)?);
+        let newest = self.store()?.newest(&keys, &name, 0)?;
+        Ok(newest.map(|newest| newest.written_ms))
+    }
+
+    /// Reads everything that is needed of the store and compares it with what was written. `progress` is told how many
+    /// bytes of how many of a tenant are done. Blocks, and for long.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Damage>> {
+        let store = self.store()?;
+        let mut damage = Vec::new();
+        for tenant in store.list_tenants()? {
+            let keys = self.ring.0.tenant(&tenant)?;
+            damage.extend(verify::tenant(&store, &keys, &mut *progress)?.damage);
+        }
+        Ok(damage)
+    }
+
     /// Removes a workspace's disk from the store, but for what is collected later. Blocks.
     pub fn remove(&self, run: &RunSpec) -> Result<()> {
         let store = self.store()?;
@@ -119,6 +141,21 @@ impl Disks {
             store.delete_version(&version(number)?)?;
         }
         Ok(())
+    }
+
+    /// What is kept of a workspace's disk. Blocks.
+    pub fn usage(&self, run: &RunSpec) -> Result<Usage> {
+        let keys = self.keys(tenant_of(run))?;
+        usage(&self.store()?, &keys, &disk_name(&run.workspace)?)
+    }
+
+    /// The version that a new disk begins with, of the same organisation's.
+    pub fn version(&self, run: &RunSpec, origin: &Origin) -> Result<Version> {
+        Ok(Version {
+            tenant: Tenant::new(tenant_of(run))?,
+            disk: disk_name(&origin.workspace)?,
+            number: origin.number,
+        })
     }
 
     /// Where bundles of a workspace's saved work lie; `to_put`: also when there is no store yet. Blocks for a moment.
@@ -171,6 +208,11 @@ fn tenant_of(run: &RunSpec) -> &str {
 
 fn disk_name(workspace: &WorkspaceId) -> Result<DiskName> {
     DiskName::new(workspace.as_str().to_ascii_lowercase())
+}
+
+/// The other way round.
+pub fn workspace_of(disk: &DiskName) -> WorkspaceId {
+    WorkspaceId::new(disk.to_string())
 }
 
 /// `base-HASH.ext4` is the disk `base-HASH`.

@@ -13,7 +13,8 @@
 //! - [`config`]: everything that it is told at start, by value.
 //! - [`runner`]: the life of a workspace on this host.
 //! - [`images`]: guest images, kept by content.
-//! - [`disks`]: where disks lie, and with which keys. [`qcow2`]: what they were in the first version.
+//! - [`disks`]: where disks lie, and with which keys. [`points`]: points in time of those disks.
+//! - [`backup`]: what a backup asks of a host.
 //! - [`work`]: uncommitted work that the guest has saved, in the store.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
@@ -26,6 +27,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod backup;
 pub mod capacity;
 pub mod cgroups;
 pub mod config;
@@ -37,7 +39,7 @@ pub mod images;
 pub mod layers;
 pub mod local_host;
 pub mod network;
-pub mod qcow2;
+pub mod points;
 pub mod runner;
 pub mod vmm_user;
 pub mod work;

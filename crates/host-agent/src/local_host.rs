@@ -12,6 +12,7 @@ use fleet_api::host::{
     ByteStream, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent, Layer,
     Observed, RepositoryStatus, RunSpec,
 };
+use fleet_api::points::{Point, PointKind, Points};
 use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
 use model::{OrganizationId, WorkspaceId};
 use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
@@ -28,7 +29,8 @@ use crate::git::upstream::Upstream;
 use crate::images::{ImageError, Images};
 use crate::layers;
 use crate::network::{Networks, namespace};
-use crate::runner::context::{Ledger, Machines};
+use crate::points::service::{Runners, Service, keep_points};
+use crate::runner::context::{AtRest, Ledger, Machines};
 use crate::runner::state::State;
 use crate::runner::watch::Monitor;
 use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
@@ -52,7 +54,7 @@ const EVENTS: usize = 4096;
 /// This machine as a host. Dropping it lets all virtual machines run on.
 pub struct LocalHost {
     context: Arc<Context>,
-    runners: Mutex<HashMap<WorkspaceId, Runner>>,
+    runners: Runners,
     layers: AsyncMutex<Option<(Instant, Vec<Layer>)>>,
     /// Closed once images, VMM and accelerator have been looked at.
     prepared: watch::Receiver<()>,
@@ -112,6 +114,7 @@ impl LocalHost {
         })?;
         let context = Arc::new(Context {
             disks: Arc::new(disks),
+            at_rest: AtRest::default(),
             images: Arc::new(Images::new(folders.images(), config.images.clone())),
             networks: if is_process {
                 None
@@ -135,11 +138,15 @@ impl LocalHost {
         }
         let (preparing, prepared) = watch::channel(());
         let host = Self {
-            runners: Mutex::new(adopt(&context)),
+            runners: Arc::new(Mutex::new(adopt(&context))),
             layers: AsyncMutex::new(None),
             prepared,
             context,
         };
+        if !is_process {
+            let every = host.context.config.points_every;
+            tokio::spawn(keep_points(host.disk_points(), every));
+        }
         let context = host.context.clone();
         tokio::spawn(async move {
             if !is_process {
@@ -164,6 +171,13 @@ impl LocalHost {
                 *layers = Some((Instant::now(), all.clone()));
                 all
             }
+        }
+    }
+
+    fn disk_points(&self) -> Service {
+        Service {
+            context: self.context.clone(),
+            runners: self.runners.clone(),
         }
     }
 
@@ -548,5 +562,42 @@ impl Host for LocalHost {
             }
             Ok(end::console(&self.context, &workspace, bytes))
         })
+    }
+
+    fn grow_disk(
+        &self,
+        workspace: &WorkspaceId,
+        disk_gib: u64,
+    ) -> Later<'_, Result<(), HostError>> {
+        let monitor = self.reachable(workspace);
+        Box::pin(async move { guest::grow_disk(&monitor?.client, disk_gib << 30).await })
+    }
+
+    fn points(&self, workspace: &WorkspaceId) -> Later<'_, Result<Points, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.list(&workspace).await })
+    }
+
+    fn take_point(
+        &self,
+        workspace: &WorkspaceId,
+        name: String,
+    ) -> Later<'_, Result<Point, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.take(&workspace, &name, PointKind::Manual).await })
+    }
+
+    fn remove_point(
+        &self,
+        workspace: &WorkspaceId,
+        number: u64,
+    ) -> Later<'_, Result<(), HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.give_up(&workspace, number).await })
+    }
+
+    fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.go_back(&workspace, number).await })
     }
 }

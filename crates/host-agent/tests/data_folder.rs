@@ -11,7 +11,7 @@ use fleet_api::host::{Host, Observed};
 use host_agent::config::Driver;
 use host_agent::disks::Disks;
 use host_agent::images::Images;
-use host_agent::runner::disk::Preparation;
+use host_agent::runner::disk::{Preparation, Resting};
 use host_agent::{HostConfig, LocalHost};
 use model::WorkspaceId;
 
@@ -58,10 +58,13 @@ async fn the_disk_of_the_first_version_is_converted_and_has_what_was_written() {
     let run = support::spec(WORKSPACE, 8);
     let prepare = |told: &mut u32| {
         let mut preparation = Preparation {
-            images: &images,
-            disks: &disks,
-            folder: &folder,
-            run: &run,
+            resting: Resting {
+                images: &images,
+                disks: &disks,
+                folder: &folder,
+                run: &run,
+            },
+            folder_of: &|_| unreachable!("nothing is forked"),
             progress: &mut |_, _| *told += 1,
         };
         preparation.run().unwrap()
@@ -106,10 +109,13 @@ fn a_layer_that_cannot_be_read_stays() {
     bytes[40] = 1;
     std::fs::write(&layer, &bytes).unwrap();
     let mut preparation = Preparation {
-        images: &Images::new(data.path().join("images"), None),
-        disks: &Disks::open(data.path(), None, DoorChoice::Auto).unwrap(),
-        folder: &folder,
-        run: &support::spec(WORKSPACE, 8),
+        resting: Resting {
+            images: &Images::new(data.path().join("images"), None),
+            disks: &Disks::open(data.path(), None, DoorChoice::Auto).unwrap(),
+            folder: &folder,
+            run: &support::spec(WORKSPACE, 8),
+        },
+        folder_of: &|_| unreachable!("nothing is forked"),
         progress: &mut |_, _| {},
     };
     let failure = preparation.run().unwrap_err();

@@ -4,15 +4,16 @@
 mod support;
 
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use disk_server::ServerSpec;
-use fleet_api::host::{GuestRole, GuestStream, Host, HostEventKind, Observed, RunSpec};
+use fleet_api::host::{GuestRole, GuestStream, Host, HostError, HostEventKind, Observed, RunSpec};
+use fleet_api::points::{Origin, Point, PointKind};
 use guest_protocol::client::{ExecEvent, ExecOutput, Session};
 use guest_protocol::frames::{ExecStart, StreamClass};
 use host_agent::config::{AcceleratorChoice, Driver, NetworkMode};
+use storage::export::OnDamage;
 use support::network::{Outside, inside, sh_ok, traces};
 use support::{World, is_running, signal, spec};
 
@@ -381,6 +382,117 @@ async fn what_was_acknowledged_is_there_whoever_is_killed() {
     world.host.delete(&spec.workspace).await.unwrap();
 }
 
+const FILE: &str = "/workspaces/sample/file";
+
+async fn write(world: &World, spec: &RunSpec, text: &str) {
+    let script = format!("echo {text} > {FILE}; sync");
+    assert!(exec(world, spec, &script).await.success());
+}
+
+async fn written(world: &World, spec: &RunSpec) -> String {
+    let output = exec(world, spec, &format!("cat {FILE}")).await;
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_goes_back_to_a_point_in_time_and_another_begins_with_one() {
+    let Some(images) = images() else { return };
+    let world = world(images, NetworkMode::Off).await;
+    let host = &world.host;
+    let spec = wanted("points", 1);
+    let workspace = &spec.workspace;
+    let take = |name: &str| host.take_point(workspace, name.into());
+    run(&world, &spec).await;
+    write(&world, &spec, "first").await;
+    let first = take("first").await.unwrap();
+    write(&world, &spec, "second").await;
+    let refused = host.go_back(workspace, first.number).await.unwrap_err();
+    assert!(matches!(refused, HostError::NotAtRest), "{refused}");
+    // Its file system grows with it.
+    let blocks = "df --output=size -BG / | tail -n 1";
+    let before = exec(&world, &spec, blocks).await.stdout;
+    host.grow_disk(workspace, 20).await.unwrap();
+    let after = exec(&world, &spec, blocks).await.stdout;
+    let gib = |text: Vec<u8>| -> u64 {
+        let text = String::from_utf8(text).unwrap();
+        text.trim().trim_end_matches('G').parse().unwrap()
+    };
+    let (before, after) = (gib(before), gib(after));
+    assert!(
+        before <= 16 && (19..=20).contains(&after),
+        "{before} {after}"
+    );
+    let live = host.points(workspace).await.unwrap().now.live;
+    assert!(live.is_some_and(|live| live.local > 0));
+    host.stop(workspace, 20_000).await.unwrap();
+    let second = take("second").await.unwrap();
+
+    let refused = host.go_back(workspace, 999).await.unwrap_err();
+    assert!(
+        matches!(refused, HostError::NoPoint { number: 999 }),
+        "{refused}"
+    );
+    let left = host.go_back(workspace, first.number).await.unwrap();
+    assert_eq!(left.kind, PointKind::Branch);
+    let spec = wanted("points", 2);
+    run(&world, &spec).await;
+    assert_eq!(written(&world, &spec).await, "first");
+
+    // Both lines are there, each with what it followed.
+    let points = host.points(workspace).await.unwrap();
+    let follows: Vec<_> = points
+        .points
+        .iter()
+        .map(|point| {
+            let follows = point.follows.as_ref().map(|follows| follows.number);
+            (point.number, follows)
+        })
+        .collect();
+    assert_eq!(
+        follows,
+        [
+            (first.number, None),
+            (second.number, Some(first.number)),
+            (left.number, Some(second.number)),
+        ]
+    );
+    let follows = points.now.follows.as_ref().map(|follows| follows.number);
+    assert_eq!(follows, Some(first.number));
+    let once = points.stored;
+    let counted = |point: &Point| 0 < point.stored && point.stored <= once;
+    assert!(points.points.iter().all(counted), "{points:?}");
+
+    // Also one that is the newest version, of a machine that runs.
+    let third = take("third").await.unwrap();
+    host.remove_point(workspace, third.number).await.unwrap();
+    let numbers = || async {
+        let points = host.points(workspace).await.unwrap().points;
+        points.iter().map(|point| point.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers().await, [first.number, second.number, left.number]);
+
+    let mut fork = wanted("points-fork", 1);
+    // Also at a start.
+    fork.size.disk_gib = 24;
+    fork.origin = Some(Origin {
+        workspace: workspace.clone(),
+        number: second.number,
+    });
+    run(&world, &fork).await;
+    assert_eq!(written(&world, &fork).await, "second");
+    let grown = gib(exec(&world, &fork, blocks).await.stdout);
+    assert!((23..=24).contains(&grown), "{grown}");
+    // It needs nothing of the other any more, and the other nothing of it.
+    host.delete(workspace).await.unwrap();
+    host.stop(&fork.workspace, 20_000).await.unwrap();
+    fork.epoch = 2;
+    run(&world, &fork).await;
+    assert_eq!(written(&world, &fork).await, "second");
+    host.stop(&fork.workspace, 20_000).await.unwrap();
+    check_file_system(&world, &fork);
+    host.delete(&fork.workspace).await.unwrap();
+}
+
 /// Of the disk as it is here.
 fn check_file_system(world: &World, spec: &RunSpec) {
     let monitor = world.config.data.join("run");
@@ -389,14 +501,7 @@ fn check_file_system(world: &World, spec: &RunSpec) {
     let disk = disk.open(None).unwrap();
     let image = world.folder.path().join("image");
     let file = std::fs::File::create(&image).unwrap();
-    file.set_len(disk.size()).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    for offset in (0..disk.size()).step_by(buffer.len()) {
-        disk.read(offset, &mut buffer).unwrap();
-        if buffer.iter().any(|byte| *byte != 0) {
-            file.write_all_at(&buffer, offset).unwrap();
-        }
-    }
+    storage::export::raw(&disk, &file, OnDamage::Refuse, &mut |_, _| {}).unwrap();
     let output = std::process::Command::new("e2fsck")
         .args(["-f", "-n"])
         .arg(&image)

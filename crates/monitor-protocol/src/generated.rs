@@ -3,7 +3,7 @@
 pub struct Request {
     #[prost(uint32, tag = "1")]
     pub generation: u32,
-    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "request::Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub body: ::core::option::Option<request::Body>,
 }
 /// Nested message and enum types in `Request`.
@@ -27,7 +27,7 @@ pub mod request {
         Pause(super::Pause),
         #[prost(message, tag = "8")]
         Continue(super::Continue),
-        /// the answer to it and to the three below has `disk`
+        /// the answer to it and to those below has `disk`
         #[prost(message, tag = "9")]
         Disk(super::Disk),
         /// of the disk: now; answered when it is in the store
@@ -39,6 +39,9 @@ pub mod request {
         /// answered when the store has all that the guest wrote so far
         #[prost(message, tag = "12")]
         Settle(super::Settle),
+        /// a point in time is no longer kept
+        #[prost(message, tag = "13")]
+        Forget(super::Forget),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -64,6 +67,11 @@ pub struct Settle {}
 pub struct Grow {
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Forget {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
 }
 /// A point in time that is kept, as the storage's manifests have it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

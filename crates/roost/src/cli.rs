@@ -14,6 +14,7 @@ mod output;
 mod profile;
 mod progress;
 mod shell;
+mod snapshots;
 mod work;
 mod workspaces;
 
@@ -56,6 +57,8 @@ pub enum ClientCommand {
     Logs(workspaces::Logs),
     /// Open a workspace in the browser
     Open(workspaces::Open),
+    /// Points in time of a workspace's disk: list, take, restore, fork
+    Snapshots(snapshots::Snapshots),
     /// List, save, restore and take away uncommitted work
     Work(work::Work),
 }
@@ -74,6 +77,7 @@ impl ClientCommand {
             Self::PortForward(forward) => Some(&forward.workspace),
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
+            Self::Snapshots(snapshots) => Some(snapshots.workspace()),
             Self::Work(work) => Some(work.workspace()),
         }
     }
@@ -118,6 +122,7 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::PortForward(forward) => forward.run(&Api::saved()?, output).await?,
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
+        ClientCommand::Snapshots(snapshots) => snapshots.run(&Api::saved()?, output).await?,
         ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -6,10 +6,11 @@
 //! - [`up`]: the whole server on one machine; start here.
 //! - [`config`], [`data_folder`], [`port`]: what it is told and where it keeps what it knows.
 //! - [`print`]: what every command says goes through it.
-//! - [`doctor`], [`trust`], [`users`]: for operators.
+//! - [`doctor`], [`trust`], [`users`], [`backup`]: for operators.
 //!
 //! Tested by running the program: `tests/` beside this, and the workspace's `tests/`.
 
+mod backup;
 mod cli;
 mod config;
 mod control;
@@ -49,6 +50,10 @@ enum Command {
     Up(Box<up::Up>),
     /// Say what this machine can do, what is off, and how to get it
     Doctor(doctor::Doctor),
+    /// Write everything that a data folder has to one file, while the server runs or not
+    Backup(backup::Backup),
+    /// Make a data folder from such a file
+    Restore(backup::restore::Restore),
     /// Add users, list them, let them choose new passwords
     Users(users::Users),
     /// Show or install the local certificate authority
@@ -109,6 +114,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Up(up) => runtime()?.block_on(up.run(arguments.json)),
         Command::Doctor(doctor) => runtime()?.block_on(doctor.run(arguments.json)),
+        Command::Backup(backup) => runtime()?.block_on(backup.run(arguments.json)),
+        Command::Restore(restore) => restore.run(arguments.json),
         Command::Users(users) => runtime()?.block_on(users.run(arguments.json)),
         Command::Client(command) => client(command, arguments.json),
         Command::Trust(trust) => trust.run(arguments.json),

@@ -15,6 +15,8 @@ pub struct Summary {
     pub kills: u64,
     pub power_cuts: u64,
     pub moves: u64,
+    pub steps_back: u64,
+    pub forks: u64,
     /// Steps, with what happened instead of them, and how often.
     pub steps: BTreeMap<(Step, Option<Fault>), u64>,
     /// What was found, lowest seed first; no more than a few.
@@ -43,6 +45,8 @@ pub fn many(seeds: Range<u64>, progress: impl Fn(u64) + Sync) -> Summary {
                     summary.kills += report.kills;
                     summary.power_cuts += report.power_cuts;
                     summary.moves += report.moves;
+                    summary.steps_back += report.steps_back;
+                    summary.forks += report.forks;
                     for (step, count) in report.steps {
                         *summary.steps.entry(step).or_default() += count;
                     }
@@ -73,6 +77,8 @@ pub fn many(seeds: Range<u64>, progress: impl Fn(u64) + Sync) -> Summary {
         all.kills += summary.kills;
         all.power_cuts += summary.power_cuts;
         all.moves += summary.moves;
+        all.steps_back += summary.steps_back;
+        all.forks += summary.forks;
         for (step, count) in summary.steps {
             *all.steps.entry(step).or_default() += count;
         }

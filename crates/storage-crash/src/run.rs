@@ -1,8 +1,9 @@
 //! One run: a guest that writes and flushes, hosts that die, and a model that remembers what was promised.
 
+mod branches;
 mod operations;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub kills: u64,
     pub power_cuts: u64,
     pub moves: u64,
+    pub steps_back: u64,
+    pub forks: u64,
     /// Steps, with what happened instead of them, and how often.
     pub steps: BTreeMap<(Step, Option<Fault>), u64>,
 }
@@ -61,6 +64,13 @@ struct Host {
     folder: PathBuf,
 }
 
+/// A step back that may have been done.
+struct GoingBack {
+    /// The log of what is left.
+    log: String,
+    left: Vec<u64>,
+}
+
 struct Run {
     chance: Chance,
     time: Arc<Time>,
@@ -77,10 +87,23 @@ struct Run {
     acked_blocks: usize,
     /// What the disk was at each cut: log and generation.
     cuts: BTreeMap<(String, u64), Vec<u64>>,
-    /// Versions that are kept under a name.
-    points: Vec<u64>,
+    /// Versions that are kept under a name, and what they have.
+    points: BTreeMap<u64, Vec<u64>>,
+    /// What a disk that went back to a point has, also when the point was forgotten since.
+    targets: BTreeMap<u64, Vec<u64>>,
+    /// The disk is going back, or was when the end came.
+    going_back: Option<GoingBack>,
+    /// Those of the cuts that steps back began with: what they left may be a version of a later generation.
+    lefts: BTreeSet<(String, u64)>,
+    next_fork: usize,
+    /// Disks that were forked, and what they have.
+    forks: BTreeMap<DiskName, Vec<u64>>,
+    /// Somebody announced a fork, and may not have come to withdraw it.
+    interrupted: bool,
     /// Lowest generation that a version must have by now.
     sent: Option<(String, u64)>,
+    /// Lowest number that the newest version must have by now.
+    newest: u64,
     next_content: u64,
     last: VecDeque<String>,
     report: Report,
@@ -125,8 +148,15 @@ impl Run {
             model: vec![Known::default(); blocks],
             acked_blocks: blocks,
             cuts: BTreeMap::new(),
-            points: Vec::new(),
+            points: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            going_back: None,
+            lefts: BTreeSet::new(),
+            next_fork: 0,
+            forks: BTreeMap::new(),
+            interrupted: false,
             sent: None,
+            newest: 0,
             next_content: 1,
             last: VecDeque::new(),
             report: Report::default(),
@@ -191,7 +221,8 @@ impl Run {
             self.after_the_end(power)?;
         }
         self.host.faults.disarm();
-        self.check_all("at the end")
+        self.check_all("at the end")?;
+        self.check_kept()
     }
 
     /// Opens the disk again, wherever it is to be next.
@@ -204,7 +235,7 @@ impl Run {
         } else {
             self.report.kills += 1;
         }
-        if self.sent.is_some() && self.chance.one_in(3) {
+        if self.newest > 0 && self.chance.one_in(3) {
             return self.move_on();
         }
         // It may end again while it opens.
@@ -226,6 +257,11 @@ impl Run {
                         break;
                     }
                 }
+                Ok(None) if self.host.faults.is_dead() => {}
+                Ok(None) if self.going_back.is_some() => {
+                    self.host.faults.disarm();
+                    return self.open_after_step_back();
+                }
                 Ok(None) => return Err("the disk is gone".to_owned()),
                 Err(error) if self.host.faults.is_dead() => {
                     self.note(|| format!("the end came while opening: {error}"));
@@ -239,7 +275,20 @@ impl Run {
             }
         }
         self.host.faults.disarm();
-        self.settle(power)
+        let disk = self.disk.take().expect("it was opened");
+        let log = disk.log_id().to_string();
+        if self
+            .going_back
+            .as_ref()
+            .is_some_and(|going| going.log != log)
+        {
+            // The end came when it had been made from the store already.
+            return self.take_up(disk);
+        }
+        self.disk = Some(disk);
+        self.settle(power)?;
+        self.going_back = None;
+        Ok(())
     }
 
     /// Reads everything: each block is what it may be, and that it is from now on.
@@ -349,10 +398,44 @@ impl Run {
         };
         self.host.faults.disarm();
         let manifest = disk.manifest();
-        let position = manifest.log.ok_or("a version without a position")?;
-        let key = (position.log.to_string(), position.generation);
         let hosts = self.hosts;
-        self.note(|| format!("moved to host {hosts} with {key:?}"));
+        self.note(|| format!("moved to host {hosts} with {}", manifest.version));
+        let content = self.content_of_version(&manifest)?;
+        self.begin_with(content);
+        if let Some(position) = manifest.log {
+            let key = (position.log.to_string(), position.generation);
+            // Groups of the new log come after this version.
+            self.cuts.retain(|known, _| *known == key);
+            self.sent = Some(key);
+        }
+        self.newest = manifest.version.number;
+        self.going_back = None;
+        self.disk = Some(disk);
+        self.acked_blocks = 0;
+        self.same_size()?;
+        self.acked_blocks = self.model.len();
+        self.check_all("after a move")?;
+        self.stale_sends(true)
+    }
+
+    /// What the newest version has to be, as the model has it.
+    fn content_of_version(&self, manifest: &Manifest) -> Result<Vec<u64>, String> {
+        let number = manifest.version.number;
+        if number < self.newest {
+            return Err(format!(
+                "version {} was made, and the newest is {number}",
+                self.newest
+            ));
+        }
+        let Some(position) = manifest.log else {
+            let target = manifest.parent.as_ref().map(|parent| parent.number);
+            let target = target.ok_or("a version without a position and a parent")?;
+            let content = self.targets.get(&target);
+            return content
+                .cloned()
+                .ok_or_else(|| format!("nobody went back to {target}"));
+        };
+        let key = (position.log.to_string(), position.generation);
         if let Some((log, generation)) = &self.sent
             && *log == key.0
             && key.1 < *generation
@@ -361,26 +444,21 @@ impl Run {
                 "{generation} was sent, and the newest version has {key:?}"
             ));
         }
-        let cut = self
-            .cuts
-            .get(&key)
-            .ok_or_else(|| format!("nobody cut at {key:?}"))?;
-        self.model = cut
-            .iter()
-            .map(|content| Known {
-                acked: *content,
-                ..Known::default()
-            })
-            .collect();
-        // Groups of the new log come after this version.
-        self.cuts.retain(|known, _| *known == key);
-        self.sent = Some(key);
-        self.disk = Some(disk);
-        self.acked_blocks = 0;
-        self.same_size()?;
-        self.acked_blocks = self.model.len();
-        self.check_all("after a move")?;
-        self.stale_sends(true)
+        let mut earlier = self.cuts.range((key.0.clone(), 0)..=key.clone());
+        let cut = earlier
+            .next_back()
+            .filter(|(cut, _)| **cut == key || self.lefts.contains(cut));
+        cut.map(|(_, content)| content.clone())
+            .ok_or_else(|| format!("nobody cut at {key:?}"))
+    }
+
+    /// The disk has this, durably.
+    fn begin_with(&mut self, content: Vec<u64>) {
+        let known = |acked| Known {
+            acked,
+            ..Known::default()
+        };
+        self.model = content.into_iter().map(known).collect();
     }
 
     /// The old host goes on as if nothing had happened. `fenced`: it must be found out.

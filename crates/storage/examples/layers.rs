@@ -1,12 +1,12 @@
 //! An image, a disk over it, a point in time, and the same disk on another host.
 use std::sync::Arc;
 
-use storage::base::{BaseCache, Origin, publish};
+use storage::base::{BaseCache, Origin};
 use storage::disk::{Below, HOLD_MS, SystemClock};
 use storage::files::HostFiles;
 use storage::keys::{KeyRing, SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Manifest, Point, PointKind, Version};
-use storage::{OpenDisk, World, store::Store};
+use storage::{OpenDisk, World, import::publish, store::Store};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let place = std::env::temp_dir().join(format!("layers-{}", std::process::id()));
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         number: 1,
     };
     let origin = Origin::new(&store, &keys, version.clone());
-    let image = publish(&place.join("image"), &origin, &SystemEntropy, 2, |_| {})?;
+    let image = publish(&place.join("image"), &origin, &SystemEntropy, 2)?;
     BaseCache::create(&place.join("cache"), image.blocks)?;
     let base: Arc<dyn Below> = Arc::new(BaseCache::open(&place.join("cache"), Some(origin))?);
     let at = |folder: &str, epoch| OpenDisk {

@@ -24,9 +24,8 @@ use crate::block::{BLOCK, BlockNumber, blocks_of, is_zero};
 use crate::disk::Below;
 use crate::error::{During, Result, StorageError};
 use crate::index::{Index, Place};
-use crate::keys::{Entropy, TenantKeys};
-use crate::manifest::{Manifest, Version};
-use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
+use crate::keys::TenantKeys;
+use crate::manifest::Version;
 use crate::store::Store;
 use crate::sys::SharedWords;
 
@@ -111,7 +110,7 @@ fn data_ranges(file: &File, length: u64) -> std::io::Result<Vec<Range<u64>>> {
 }
 
 /// Reads a raw image in pieces of up to a MiB, but for its holes: offset and content, whole blocks.
-fn each_piece(
+pub(crate) fn each_piece(
     file: &File,
     path: &Path,
     mut act: impl FnMut(u64, &[u8]) -> Result<()>,
@@ -352,6 +351,23 @@ impl Below for BaseCache {
         self.blocks
     }
 
+    fn zeros(&self, first: BlockNumber, most: u32) -> Result<u32> {
+        let within = self.blocks.saturating_sub(first).min(most);
+        for number in 0..within {
+            let block = first + number;
+            let is_zero = match self.word(block).load(Ordering::Acquire) {
+                ZERO => true,
+                ABSENT if self.complete => true,
+                ABSENT => !matches!(self.index()?.place(block)?, Place::Stored { .. }),
+                _ => false,
+            };
+            if !is_zero {
+                return Ok(number);
+            }
+        }
+        Ok(most)
+    }
+
     fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
         let end = first + (buffer.len() / BLOCK) as u32;
         let mut block = first;
@@ -424,81 +440,4 @@ fn finish_sums(path: &Path, file: &File, sums: &SharedWords, head: &[u8]) -> Res
     sums.sync().during(name)?;
     file.sync_all().during(name)?;
     std::fs::rename(unfinished(path), sums_path(path)).during(name)
-}
-
-/// Stores a raw image as the first version of a disk. `threads`: packs that are made beside each other;
-/// `progress` is told how many bytes are done.
-pub fn publish(
-    path: &Path,
-    origin: &Origin,
-    entropy: &dyn Entropy,
-    threads: usize,
-    mut progress: impl FnMut(u64),
-) -> Result<Manifest> {
-    let name = || path.display().to_string();
-    let file = File::open(path).during(name)?;
-    let blocks = blocks_of(file.metadata().during(name)?.len());
-    let Version {
-        tenant,
-        disk,
-        number,
-    } = origin.version.clone();
-    let mut manifest = Manifest::unborn(tenant.clone(), disk, blocks, None);
-    manifest.version.number = number;
-    let mut index = Index::empty(blocks);
-    let identities = origin.keys.identities();
-    // A batch is a pack for each thread.
-    let mut batch: Vec<(BlockNumber, Vec<u8>)> = Vec::new();
-    let store_pack = &|blocks: &[(BlockNumber, Vec<u8>)]| -> Result<PackContents> {
-        let id = entropy.object_id();
-        let mut pack = PackWriter::new(id, &origin.keys, &identities, DISK_FRAME)?;
-        for (number, content) in blocks {
-            pack.block(*number, content);
-        }
-        let pack = pack.finish();
-        let contents = pack.contents.clone();
-        origin.store.put_pack(origin.keys.tenant(), pack)?;
-        Ok(contents)
-    };
-    let store_batch = |batch: &mut Vec<(BlockNumber, Vec<u8>)>, index: &mut Index| -> Result<()> {
-        let parts = batch.chunks(PACK_BLOCKS);
-        let made: Vec<Result<PackContents>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = parts
-                .map(|blocks| scope.spawn(move || store_pack(blocks)))
-                .collect();
-            let joined = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            joined.collect()
-        });
-        batch.clear();
-        for contents in made {
-            index.apply(&contents?)?;
-        }
-        Ok(())
-    };
-    let full = PACK_BLOCKS * threads.max(1);
-    each_piece(&file, path, |offset, piece| {
-        for (number, block) in piece.chunks(BLOCK).enumerate() {
-            if !is_zero(block) {
-                let number = (offset / BLOCK as u64) as u32 + number as u32;
-                batch.push((number, block.to_vec()));
-            }
-            if batch.len() == full {
-                store_batch(&mut batch, &mut index)?;
-            }
-        }
-        progress(offset + piece.len() as u64);
-        Ok(())
-    })?;
-    store_batch(&mut batch, &mut index)?;
-    let id = entropy.object_id();
-    let sealed = crate::index::seal(&index.map.snapshot(), &index.packs, id, &origin.keys)?;
-    origin.store.put_index(&tenant, &id, sealed)?;
-    manifest.index = Some(id);
-    let sealed = manifest.seal(&origin.keys, entropy)?;
-    origin.store.commit(&origin.keys, &manifest, &sealed)?;
-    Ok(manifest)
 }

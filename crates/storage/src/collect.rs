@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, StorageError};
 use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
-use crate::manifest::{Manifest, Version};
+use crate::manifest::{DiskName, Manifest, Version};
 use crate::store::{Store, Stored};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -118,7 +118,15 @@ struct Marker<'a> {
     indexes: HashMap<ObjectId, BTreeSet<ObjectId>>,
 }
 
-impl Marker<'_> {
+impl<'a> Marker<'a> {
+    fn new(store: &'a Store, keys: &'a TenantKeys) -> Self {
+        Self {
+            store,
+            keys,
+            indexes: HashMap::new(),
+        }
+    }
+
     fn needs(&mut self, manifest: &Manifest) -> Result<Needs> {
         let mut needs = Needs {
             packs: manifest.segments.iter().copied().collect(),
@@ -155,11 +163,7 @@ pub fn collect(
         Err(StorageError::Missing(_)) => Condemned::default(),
         Err(error) => return Err(error),
     };
-    let mut marker = Marker {
-        store,
-        keys,
-        indexes: HashMap::new(),
-    };
+    let mut marker = Marker::new(store, keys);
     let mut needed: Vec<(Version, Option<String>, Needs)> = Vec::new();
     for name in store.list_notes(tenant, "intents")? {
         let body = match store.note(keys, &name) {
@@ -285,6 +289,73 @@ pub fn collect(
         store.replace_note(keys, entropy, "condemned", &body)?;
     }
     Ok(report)
+}
+
+/// One version of a disk that is there, and what it keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    pub manifest: Manifest,
+    /// Stored bytes of the packs that it refers to.
+    pub bytes: u64,
+    /// Of them, those that no other version of this disk refers to.
+    pub alone: u64,
+}
+
+/// What a disk keeps in the store. Bytes are as stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Versions that have a name, and the newest; oldest first.
+    pub versions: Vec<Kept>,
+    /// Of all of them together, each pack counted once.
+    pub bytes: u64,
+}
+
+/// Looks at one disk: the versions that are kept, and what each of them costs.
+pub fn usage(store: &Store, keys: &TenantKeys, disk: &DiskName) -> Result<Usage> {
+    let tenant = keys.tenant();
+    let packs = store.list_packs(tenant)?;
+    let mut marker = Marker::new(store, keys);
+    let mut manifests = Vec::new();
+    let mut needed = Vec::new();
+    let numbers = store.versions(tenant, disk, 0)?;
+    let newest = numbers.last().copied();
+    for number in numbers {
+        let version = Version {
+            tenant: tenant.clone(),
+            disk: disk.clone(),
+            number,
+        };
+        let manifest = match store.manifest(keys, &version) {
+            // Replaced since it was listed.
+            Err(StorageError::Missing(_)) => continue,
+            other => other?.1,
+        };
+        if Some(number) == newest || manifest.point.is_some() {
+            needed.push((version, None, marker.needs(&manifest)?));
+            manifests.push(manifest);
+        }
+    }
+    let all: BTreeSet<ObjectId> = needed
+        .iter()
+        .flat_map(|(.., needs)| needs.packs.iter().copied())
+        .collect();
+    let bytes = packs
+        .iter()
+        .filter(|pack| all.contains(&pack.id))
+        .map(|pack| pack.bytes)
+        .sum();
+    let keepers = account(&packs, &needed).keepers;
+    let versions = manifests.into_iter().zip(keepers);
+    Ok(Usage {
+        versions: versions
+            .map(|(manifest, keeper)| Kept {
+                manifest,
+                bytes: keeper.bytes,
+                alone: keeper.alone,
+            })
+            .collect(),
+        bytes,
+    })
 }
 
 fn account(packs: &[Stored], needed: &[(Version, Option<String>, Needs)]) -> Report {

@@ -25,6 +25,7 @@ mod group;
 pub mod keeper;
 mod read;
 mod replay;
+mod shown;
 mod upload;
 mod write;
 
@@ -55,6 +56,15 @@ pub trait Below: Send + Sync {
 
     /// Reads whole blocks.
     fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()>;
+
+    /// So many blocks from `first` on, `most` at the most, are known to be zero without being read. There may be more
+    /// of them, unless it is none.
+    fn zeros(&self, first: BlockNumber, most: u32) -> Result<u32>;
+
+    /// The same of one block.
+    fn is_zero(&self, block: BlockNumber) -> Result<bool> {
+        Ok(self.zeros(block, 1)? > 0)
+    }
 }
 
 /// Milliseconds since 1970.

@@ -62,6 +62,14 @@ impl StorageError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Store { .. })
     }
+
+    /// Whether what is stored cannot be used, however often it is tried; what lies beside it may be good.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing(_) | Self::Damaged { .. } | Self::NoKey(_) | Self::Newer { .. }
+        )
+    }
 }
 
 /// Adds what was attempted to an error of the file layer.

@@ -7,6 +7,8 @@
 //! - [`door`]: how a VMM opens one.
 //! - [`store`]: objects in a folder or in S3; [`object`] is the one container that they are.
 //! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
+//! - [`snapshot`]: a version as it lies in the store, to be read; [`verify`]: whether all of it is there.
+//! - [`export`], [`import`]: images as files that other programs know; [`qcow2`] is one kind of them.
 //! - [`collect`]: what nobody needs any more.
 //! - [`map`]: from a block's number to its place, on this host.
 //! - [`keys`]: sealing, and what tells blocks apart.
@@ -24,9 +26,11 @@ pub mod collect;
 pub mod disk;
 pub mod door;
 pub mod error;
+pub mod export;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod import;
 pub mod index;
 pub mod keys;
 pub mod manifest;
@@ -35,9 +39,13 @@ mod name;
 pub mod object;
 pub mod pack;
 pub mod planted;
+pub mod qcow2;
+pub mod ranges;
+pub mod snapshot;
 pub mod spec;
 pub mod store;
 mod sys;
+pub mod verify;
 
 pub use disk::{Disk, OpenDisk, World};
 pub use error::{Result, StorageError};

@@ -85,8 +85,12 @@ pub struct Manifest {
     pub blocks: u32,
     /// What shows where this image has nothing.
     pub base: Option<Version>,
-    /// Version that this disk was forked from.
+    /// Version that this disk was forked from, or went back to last.
     pub parent: Option<Version>,
+    /// The line of its history that it is on: number of the version that the line began with when the disk went
+    /// back, 0 before.
+    #[serde(default)]
+    pub line: u64,
     pub index: Option<ObjectId>,
     /// Packs whose changes come on top of the index, oldest first.
     pub segments: Vec<ObjectId>,
@@ -116,6 +120,7 @@ impl Manifest {
             blocks,
             base,
             parent: None,
+            line: 0,
             index: None,
             segments: Vec::new(),
             log: None,

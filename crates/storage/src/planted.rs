@@ -16,16 +16,19 @@ pub enum Bug {
     CheckpointBeforeLog,
     /// A version that somebody else wrote counts as one's own.
     IgnoreFence,
+    /// What a disk had before it went back is opened again.
+    KeepLeft,
 }
 
 impl Bug {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AckWithoutSync,
         Self::ReuseBeforeCheckpoint,
         Self::CommitBeforeStore,
         Self::BelieveNextSync,
         Self::CheckpointBeforeLog,
         Self::IgnoreFence,
+        Self::KeepLeft,
     ];
 }
 

@@ -190,6 +190,26 @@ impl Store {
         self.put(&pack_path(tenant, &pack.contents.pack.id), pack.bytes)
     }
 
+    /// Where a pack lies, for somebody who has to be told.
+    pub fn pack_name(tenant: &Tenant, id: &ObjectId) -> String {
+        pack_path(tenant, id).to_string()
+    }
+
+    /// The same of an index.
+    pub fn index_name(tenant: &Tenant, id: &ObjectId) -> String {
+        index_path(tenant, id).to_string()
+    }
+
+    /// The same of a version.
+    pub fn manifest_name(version: &Version) -> String {
+        manifest_path(version).to_string()
+    }
+
+    /// A pack as it lies there.
+    pub fn pack(&self, tenant: &Tenant, id: &ObjectId) -> Result<Vec<u8>> {
+        self.get(&pack_path(tenant, id))
+    }
+
     /// Stores a sealed index, durably.
     pub fn put_index(&self, tenant: &Tenant, id: &ObjectId, bytes: Vec<u8>) -> Result<()> {
         self.put(&index_path(tenant, id), bytes)

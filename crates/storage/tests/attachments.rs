@@ -13,7 +13,7 @@ use support::{Host, python};
 fn content(store: &Store, host: &Host, disk: &DiskName, id: &ObjectId) -> Vec<u8> {
     let mut attachment = store.attachment(&host.keys, disk, id).unwrap();
     let mut content = Vec::new();
-    while let Some(piece) = attachment.next().unwrap() {
+    while let Some(piece) = attachment.next_piece().unwrap() {
         assert!(piece.len() <= 1 << 20);
         content.extend(piece);
     }
@@ -101,7 +101,7 @@ fn an_independent_reader_extracts_it_and_every_flipped_bit_is_found() {
         std::fs::write(&path, bad).unwrap();
         let read = store
             .attachment(&host.keys, &disk, &id)
-            .and_then(|mut attachment| attachment.next());
+            .and_then(|mut attachment| attachment.next_piece());
         assert!(read.is_err(), "byte {at}");
     }
 }

@@ -6,8 +6,9 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use storage::base::{BaseCache, Origin, publish};
+use storage::base::{BaseCache, Origin};
 use storage::disk::Below;
+use storage::import::publish;
 use storage::keys::SystemEntropy;
 
 use support::{Host, block};
@@ -24,7 +25,7 @@ fn stored(host: &Host) -> (PathBuf, Origin) {
             .unwrap();
     }
     let origin = host.origin();
-    publish(&path, &origin, &SystemEntropy, 2, |_| {}).unwrap();
+    publish(&path, &origin, &SystemEntropy, 2).unwrap();
     (path, origin)
 }
 

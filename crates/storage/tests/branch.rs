@@ -3,7 +3,7 @@
 
 mod support;
 
-use storage::collect::{Rules, collect};
+use storage::collect::{Rules, collect, usage};
 use storage::disk::{Clock, SystemClock, fork};
 use storage::keys::SystemEntropy;
 use storage::manifest::{DiskName, Manifest, Point, PointKind};
@@ -120,4 +120,30 @@ fn an_older_placement_does_not_take_the_disk_back() {
     assert!(matches!(refused, StorageError::Fenced { .. }), "{refused}");
     write(&moved, 3);
     moved.upload(moved.cut().unwrap(), None).unwrap();
+}
+
+#[test]
+fn what_versions_keep_is_told_each_and_together() {
+    let host = Host::new();
+    let disk = host.create(5000, None);
+    write(&disk, 1);
+    let first = point("first", PointKind::Manual);
+    let first = disk.upload(disk.cut().unwrap(), Some(&first)).unwrap();
+    write(&disk, 2);
+    let second = disk.upload(disk.cut().unwrap(), None).unwrap();
+    let usage = usage(&host.world().store, &host.keys, &disk.name()).unwrap();
+    let numbers: Vec<u64> = usage
+        .versions
+        .iter()
+        .map(|kept| kept.manifest.version.number)
+        .collect();
+    assert_eq!(numbers, [first.version.number, second.version.number]);
+    let [old, new] = &usage.versions[..] else {
+        panic!("{usage:?}")
+    };
+    // The newest still refers to the first pack, as nothing has been compacted.
+    assert_eq!(old.alone, 0);
+    assert!(old.bytes > 0 && new.alone > 0, "{usage:?}");
+    assert_eq!(new.bytes, old.bytes + new.alone);
+    assert_eq!(usage.bytes, new.bytes);
 }

@@ -6,7 +6,13 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use storage::{Disk, StorageError};
+use storage::disk::Below;
+use storage::export::{OnDamage, Qcow2Export, raw};
+use storage::keys::SystemEntropy;
+use storage::manifest::{Point, PointKind, Version};
+use storage::ranges::BlockRanges;
+use storage::snapshot::Snapshot;
+use storage::{Disk, StorageError, verify};
 
 use support::{Host, block};
 
@@ -211,4 +217,135 @@ fn a_flip_in_the_store_costs_no_more_than_what_it_is_in() {
         flip(&path, at, bit);
     }
     assert!(cost > 0);
+}
+
+/// A version with a name, whose host is gone.
+fn stored(world: &World) -> Version {
+    let disk = world.host.open(1, Some(world.host.base(&world.raw)));
+    let disk = disk.unwrap();
+    let point = Point::new(&SystemEntropy, "kept", PointKind::Manual, 0);
+    let manifest = disk.upload(disk.cut().unwrap(), Some(&point)).unwrap();
+    // What is there now is another version.
+    disk.write(0, &block(0, 9)).unwrap();
+    disk.upload(disk.cut().unwrap(), None).unwrap();
+    manifest.version
+}
+
+fn salvage(world: &World, version: &Version) -> Option<Snapshot> {
+    let store = world.host.world().store;
+    let base = world.host.base(&world.raw);
+    let opened = Snapshot::salvage(&store, &world.host.keys, version, Some(base));
+    opened.ok().map(|(snapshot, _)| snapshot)
+}
+
+#[test]
+fn verifying_finds_every_flip_and_names_what_it_costs() {
+    let world = world();
+    let version = stored(&world);
+    let store = world.host.world().store;
+    let verify = || {
+        let bases = world.host.origin().keys;
+        let mut damage = Vec::new();
+        for keys in [&world.host.keys, &bases] {
+            let mut last = (0, 0);
+            let report = verify::tenant(&store, keys, |done, all| last = (done, all)).unwrap();
+            assert_eq!(last.0, last.1);
+            damage.extend(report.damage);
+        }
+        damage
+    };
+    assert_eq!(verify(), []);
+    let files: Vec<PathBuf> = world.host.files_of_store();
+    let notes = |path: &&PathBuf| !path.to_string_lossy().contains("/notes/");
+    let files: Vec<PathBuf> = files.iter().filter(notes).cloned().collect();
+    let mut dice = Dice(3);
+    let mut cost = 0;
+    for number in 0..FLIPS {
+        // Small files would hardly be hit otherwise.
+        let some = match number % 2 {
+            0 => files.clone(),
+            _ => vec![files[dice.below(files.len() as u64) as usize].clone()],
+        };
+        let (path, at, bit) = any_bit(&some, &mut dice);
+        flip(&path, at, bit);
+        let what = format!("{} byte {at} bit {bit}", path.display());
+        let damage = verify();
+        assert!(!damage.is_empty(), "{what} is not found");
+        let name = path.to_string_lossy().into_owned();
+        for damage in &damage {
+            assert!(name.ends_with(&damage.object), "{what}: {damage:?}");
+        }
+        // What is named, and no other, is refused.
+        let mut named = BlockRanges::default();
+        for damage in damage.iter().filter(|damage| damage.version == version) {
+            damage.blocks.iter().for_each(|range| named.insert(range));
+        }
+        if let Some(snapshot) = salvage(&world, &version) {
+            for (block, expected) in (0..).zip(&world.expected) {
+                let mut content = vec![0; 4096];
+                match snapshot.read(block, &mut content) {
+                    Ok(()) => assert!(content == *expected, "{what}: block {block} is wrong"),
+                    Err(StorageError::Damaged { .. } | StorageError::NoKey(_)) => {
+                        assert!(named.contains(block), "{what}: {block} is refused");
+                        cost += 1;
+                    }
+                    Err(error) => panic!("{what}: {error}"),
+                }
+            }
+        }
+        flip(&path, at, bit);
+    }
+    assert!(cost > 0);
+}
+
+#[test]
+fn an_export_of_what_is_damaged_is_refused_or_says_what_is_missing() {
+    let world = world();
+    let version = stored(&world);
+    let store = world.host.world().store;
+    let largest = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
+    let files = world.host.files_of_store();
+    let packs = files
+        .iter()
+        .filter(|path| path.to_string_lossy().contains("tenant/packs"));
+    let pack = packs.max_by_key(|path| largest(path)).unwrap();
+    for is_gone in [false, true] {
+        if is_gone {
+            std::fs::remove_file(pack).unwrap();
+        } else {
+            // The blocks in its first part were written again.
+            flip(pack, largest(pack) / 4 * 3, 3);
+        }
+        let report = verify::version(&store, &world.host.keys, &version, |_, _| {}).unwrap();
+        assert!(report.bytes > 0 && report.objects > 2, "{report:?}");
+        let [damage] = &report.damage[..] else {
+            panic!("{report:?}");
+        };
+        let snapshot = salvage(&world, &version).unwrap();
+        let export = Qcow2Export::new(&snapshot).unwrap();
+        let path = world.host.path("damaged.qcow2");
+        let write = |on_damage| {
+            let mut file = std::fs::File::create(&path).unwrap();
+            export.write(&mut file, on_damage, &mut |_, _| {})
+        };
+        let refused = write(OnDamage::Refuse).unwrap_err().to_string();
+        let first = damage.blocks.iter().next().unwrap().start;
+        assert!(refused.contains(&format!("block {first} ")), "{refused}");
+        let missing = write(OnDamage::GoOn).unwrap();
+        assert_eq!(missing, damage.blocks);
+        let plain = world.host.path("plain");
+        let file = std::fs::File::create(&plain).unwrap();
+        assert_eq!(
+            raw(&snapshot, &file, OnDamage::GoOn, &mut |_, _| {}).unwrap(),
+            missing
+        );
+        let image = std::fs::read(&plain).unwrap();
+        for (block, (content, expected)) in (0..).zip(image.chunks(4096).zip(&world.expected)) {
+            if missing.contains(block) {
+                assert!(content == [0; 4096], "block {block}");
+            } else {
+                assert!(content == *expected, "block {block}");
+            }
+        }
+    }
 }

@@ -80,6 +80,11 @@ impl Access {
                 };
                 return self.disk(connection, take).await;
             }
+            Some(Body::Forget(forget)) => {
+                let forget =
+                    |disk: Supervisor| async move { disk.forget(forget.version).await.map(drop) };
+                return self.disk(connection, forget).await;
+            }
             Some(Body::Grow(grow)) => {
                 let this = self.clone();
                 let grow = |disk: Supervisor| async move {

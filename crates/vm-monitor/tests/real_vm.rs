@@ -4,7 +4,6 @@
 mod support;
 
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use monitor_protocol::messages::{Continue, Disk, Grow, Pause, Point, Stop, reque
 use rustix::process::Signal;
 use storage::base::BaseCache;
 use storage::disk::size_in_blocks;
+use storage::export::OnDamage;
 use storage::keys::{KeyRing, SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
@@ -182,14 +182,7 @@ fn check_file_system(world: &World, spec: &DiskSpec) {
         let image = world.temporary.path().join("image");
         let disk = spec.open(None).unwrap();
         let file = std::fs::File::create(&image).unwrap();
-        file.set_len(disk.size()).unwrap();
-        let mut buffer = vec![0; 1 << 20];
-        for offset in (0..disk.size()).step_by(buffer.len()) {
-            disk.read(offset, &mut buffer).unwrap();
-            if buffer.iter().any(|byte| *byte != 0) {
-                file.write_all_at(&buffer, offset).unwrap();
-            }
-        }
+        storage::export::raw(&disk, &file, OnDamage::Refuse, &mut |_, _| {}).unwrap();
         let check = std::process::Command::new("e2fsck")
             .args(["-f", "-n"])
             .arg(&image)

@@ -1824,6 +1824,178 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/points": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `GET …/points`. Sizes are bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["PointList"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            /** @description `POST …/points`. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TakePoint"];
+                };
+            };
+            responses: {
+                /** @description One point in time. Sizes are bytes. */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Point"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/points/{point}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    /** @description Number of the point. */
+                    point: number;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/points/{point}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Id or name of the workspace. */
+                    workspace: string;
+                    /** @description Number of the point. */
+                    point: number;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description One point in time. Sizes are bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Point"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/starts": {
         parameters: {
             query?: never;
@@ -2849,6 +3021,8 @@ export interface components {
             /** @description Its machine stands still and goes on by itself; `detail` says why and when. */
             paused: boolean;
             size: components["schemas"]["Size"];
+            /** @description The point in time that its disk began with. */
+            forked_from?: components["schemas"]["Follows"] | null;
             labels: {
                 [key: string]: string;
             };
@@ -2920,6 +3094,15 @@ export interface components {
             failure: components["schemas"]["Failure"];
             /** @constant */
             state: "failed";
+        };
+        Follows: {
+            /** @description The workspace that this one was forked from; absent: a point of its own. */
+            workspace?: string | null;
+            /**
+             * Format: uint64
+             * @description Of a point that may have been deleted.
+             */
+            number: number;
         };
         /** @enum {string} */
         Action: "start" | "stop" | "delete" | "retry-clone";
@@ -3008,6 +3191,22 @@ export interface components {
             };
             /** @default [] */
             tags: string[];
+            /**
+             * @description Begin with the disk of another workspace, instead of a repository. Its size is the other's unless given.
+             * @default null
+             */
+            fork: components["schemas"]["Fork"] | null;
+        };
+        /** @description What a new workspace begins with. */
+        Fork: {
+            /** @description Id or name of one of your workspaces. */
+            workspace: string;
+            /**
+             * Format: uint64
+             * @description Number of one of its points; absent: one that is taken now.
+             * @default null
+             */
+            point: number | null;
         };
         /** @description `PATCH /api/v1/workspaces/{workspace}`: what is absent stays. */
         UpdateWorkspace: {
@@ -3029,7 +3228,8 @@ export interface components {
              */
             tags: string[] | null;
             /**
-             * @description From the next start on. A disk can only grow, and not in this version: leave it as it is.
+             * @description CPUs and memory from the next start on. A disk only grows: at once where that is possible, otherwise with
+             *      the next start.
              * @default null
              */
             size: components["schemas"]["Size"] | null;
@@ -3062,6 +3262,102 @@ export interface components {
             summary: string;
         };
         Knowledge: "current" | "last-known" | "unknown" | "never-ran";
+        /** @description `GET …/points`. Sizes are bytes. */
+        PointList: {
+            /** @description Oldest first. */
+            points: components["schemas"]["Point"][];
+            now: components["schemas"]["DiskNow"];
+            /**
+             * Format: uint64
+             * @description What all of them and the disk as it is take in the store, each byte counted once.
+             */
+            stored: number;
+        };
+        /** @description One point in time. Sizes are bytes. */
+        Point: {
+            /**
+             * Format: uint64
+             * @description Names it within its workspace; grows with time.
+             */
+            number: number;
+            name: string;
+            kind: components["schemas"]["PointKind"];
+            /** Format: uint64 */
+            taken_ms: number;
+            /**
+             * Format: uint64
+             * @description Of the disk at that time.
+             */
+            size: number;
+            /**
+             * Format: uint64
+             * @description In the store, beyond the base image; what points share is in each of them.
+             */
+            stored: number;
+            /**
+             * Format: uint64
+             * @description Of that, what no other point of this workspace needs.
+             */
+            alone: number;
+            /** @description What the disk went on from to come here. */
+            follows?: components["schemas"]["Follows"] | null;
+        };
+        PointKind: "manual" | "automatic" | "branch";
+        /** @description The disk as it is now. Sizes are bytes. */
+        DiskNow: {
+            /** Format: uint64 */
+            size: number;
+            /** Format: uint64 */
+            stored: number;
+            /** Format: uint64 */
+            alone: number;
+            follows?: components["schemas"]["Follows"] | null;
+            /** @description While the workspace runs. */
+            live?: components["schemas"]["LiveDisk"] | null;
+        };
+        /** @description What a running workspace's disk does. Sizes are bytes. */
+        LiveDisk: {
+            /**
+             * Format: uint64
+             * @description On the host's disk.
+             */
+            local: number;
+            /**
+             * Format: uint64
+             * @description Of them, not in the store yet.
+             */
+            unsent: number;
+            /**
+             * Format: uint64
+             * @description How long the oldest flushed byte has been on the host alone; 0 when there is none.
+             */
+            unsent_age_ms: number;
+            /** @description Why nothing gets to the store; empty when it does. */
+            store_trouble: string;
+            /**
+             * Format: uint64
+             * @description Blocks of 4 KiB whose only copy is damaged.
+             */
+            lost_blocks: number;
+        };
+        /** @description `POST …/points`. */
+        TakePoint: {
+            /**
+             * @description One line of at most 200 bytes; `By hand` when absent.
+             * @default null
+             */
+            name: string | null;
+        };
+        /** @description `{workspace}` and `{point}` in a path. */
+        InPoint: {
+            /** @description Id or name of the workspace. */
+            workspace: string;
+            /**
+             * Format: uint64
+             * @description Number of the point.
+             */
+            point: number;
+        };
         StartList: {
             /** @description Newest first. */
             starts: components["schemas"]["Start"][];

@@ -19,12 +19,14 @@ test('memory is in the unit that fits', () => {
   expect(memory(1_536)).toBe('1.5 GiB')
 })
 
-test('sizes are in the unit that fits', () => {
-  expect(size(1)).toBe('1 KiB')
-  expect(size(3 * 1_024 * 1_024)).toBe('3.0 MiB')
-})
-
 test('repositories are shown without scheme and suffix', () => {
   expect(shortRepository('https://example.com/a/b.git')).toBe('example.com/a/b')
   expect(shortRepository('git@example.com:a/b.git')).toBe('example.com:a/b')
+})
+
+test('sizes are in the unit that fits', () => {
+  expect(size(0)).toBe('0 B')
+  expect(size(1_023)).toBe('1023 B')
+  expect(size(1_536)).toBe('1.5 KiB')
+  expect(size(20 * 2 ** 30)).toBe('20 GiB')
 })

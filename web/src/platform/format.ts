@@ -29,8 +29,10 @@ export function memory(mebibytes: number): string {
 
 // From bytes.
 export function size(bytes: number): string {
-  const kibibytes = bytes / 1_024
-  return kibibytes < 1_000 ? `${Math.ceil(kibibytes)} KiB` : `${(kibibytes / 1_024).toFixed(1)} MiB`
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  const value = bytes / 1_024 ** step
+  return `${value.toFixed(step > 0 && value < 10 ? 1 : 0)} ${units[step]}`
 }
 
 // A repository's URL without what everybody knows.

@@ -10,9 +10,11 @@ impl App {
     /// What a running workspace uses now; takes about half a second.
     pub async fn figures(&self, caller: &Caller, name_or_id: &str) -> Outcome<Figures> {
         let row = self.own(caller, name_or_id).await?;
-        let host = row.host.as_deref().and_then(|host| self.hosts.get(host));
-        let host = host.ok_or_else(super::workspaces::no_host)?;
-        let figures = host.figures(&row.id).await.map_err(Fault::from)?;
+        let figures = self
+            .host_of(&row)?
+            .figures(&row.id)
+            .await
+            .map_err(Fault::from)?;
         Ok(Figures {
             cpu: figures.cpu,
             cpus: figures.cpus,
@@ -33,14 +35,13 @@ impl App {
         const USUAL: u64 = 64 * 1024;
         const MOST: u64 = 1024 * 1024;
         let row = self.own(caller, name_or_id).await?;
-        let Some(host) = &row.host else {
+        if row.host.is_none() {
             return Ok(String::new());
-        };
-        let host = self
-            .hosts
-            .get(host)
-            .ok_or_else(super::workspaces::no_host)?;
+        }
         let bytes = bytes.unwrap_or(USUAL).min(MOST);
-        host.console(&row.id, bytes).await.map_err(Fault::from)
+        self.host_of(&row)?
+            .console(&row.id, bytes)
+            .await
+            .map_err(Fault::from)
     }
 }

@@ -1,5 +1,6 @@
 //! Rows in the words of the API.
 
+use control_api::points::Follows;
 use control_api::starts::{Start, StartOutcome, Step, StepState};
 use control_api::workspaces::{
     Action, CloneStatus, DesiredState, Failure, Repository, RepositoryReport, Workspace,
@@ -60,6 +61,10 @@ pub fn workspace(row: &WorkspaceRow) -> Workspace {
                 State::Provisioning { .. } | State::Running { .. }
             ),
         size: row.size,
+        forked_from: row.origin.as_ref().map(|origin| Follows {
+            workspace: Some(origin.workspace.clone()),
+            number: origin.number,
+        }),
         labels: row.labels.clone(),
         tags: row.tags.clone(),
         epoch: row.state.placement().epoch,

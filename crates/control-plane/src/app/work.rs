@@ -1,19 +1,14 @@
 //! Saved work of a workspace: listed, saved, restored, taken away.
 
-use std::sync::Arc;
-
 use control_api::work::{
     SaveOutcome, SavedRepository, SavedWork, WorkList, WorkName, WorkProblem, WorkRestored,
     WorkSaved,
 };
-use fleet_api::host::Host;
 use fleet_api::work::{self, ListedWork, WorkBundle};
 
 use super::App;
 use super::identity::Caller;
-use super::workspaces::no_host;
 use crate::fault::Outcome;
-use crate::store::workspaces::WorkspaceRow;
 
 impl App {
     /// What is saved; of a workspace that never ran: nothing.
@@ -76,11 +71,6 @@ impl App {
         let host = self.host_of(&row)?;
         let bundle = host.bundle_work(&row.id, &row.organization, &named(name));
         Ok((file_name(row.name.as_str(), name), bundle.await?))
-    }
-
-    fn host_of(&self, row: &WorkspaceRow) -> Outcome<Arc<dyn Host>> {
-        let host = row.host.as_deref().and_then(|host| self.hosts.get(host));
-        host.ok_or_else(no_host)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Making, finding, changing, starting and stopping workspaces.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use control_api::problem::{Kind, Problem};
 use control_api::workspaces::{CreateWorkspace, UpdateWorkspace};
-use fleet_api::host::Repository;
+use fleet_api::host::{Host, Repository};
 use model::state::{Effect, Event, State};
 use model::{Remote, Size, UserId, WorkspaceId, WorkspaceName};
 use ring::digest::{SHA256, digest};
@@ -53,8 +54,12 @@ impl App {
                 .field("branch")
                 .into());
         }
-        let size = create.size.unwrap_or(self.settings.default_size);
-        self.check_size(size).await?;
+        if create.fork.is_some() && remote.is_some() {
+            let detail = "A fork has the repositories of the workspace that it is made from: leave repository away.";
+            return Err(Problem::new(Kind::InvalidField, detail)
+                .field("repository")
+                .into());
+        }
         check_labels(&create.labels)?;
         let tags = check_tags(&create.tags)?;
         let key = key
@@ -69,9 +74,22 @@ impl App {
             let detail = format!("You have {MAX_WORKSPACES} workspaces. Delete one first.");
             return Err(Fault::new(Kind::WrongState, detail));
         }
-        let base = match &remote {
-            Some(remote) => remote.suggested_name(),
-            None => WorkspaceName::suggest(EMPTY_NAME),
+        let forked = match &create.fork {
+            Some(fork) => Some(self.origin(caller, fork).await?),
+            None => None,
+        };
+        let usual = forked
+            .as_ref()
+            .map_or(self.settings.default_size, |(from, ..)| from.size);
+        let size = create.size.unwrap_or(usual);
+        self.check_size(size).await?;
+        if let Some((.., point)) = &forked {
+            check_fork_size(size, point.size)?;
+        }
+        let base = match (&forked, &remote) {
+            (Some((from, ..)), _) => WorkspaceName::suggest(&format!("{}-fork", from.name)),
+            (None, Some(remote)) => remote.suggested_name(),
+            (None, None) => WorkspaceName::suggest(EMPTY_NAME),
         };
         let now = self.world.now_ms();
         let state = State::new(now);
@@ -86,13 +104,19 @@ impl App {
             generation: 1,
             state,
             detail: String::new(),
-            host: None,
+            // Where the disk is that it begins with.
+            host: forked.as_ref().and_then(|(from, ..)| from.host.clone()),
             observed: None,
-            repository: remote.map(|remote| Repository {
-                url: remote.given.clone(),
-                branch,
-                folder: remote.folder(),
-            }),
+            repository: match (&forked, remote) {
+                (Some((from, ..)), _) => from.repository.clone(),
+                (None, Some(remote)) => Some(Repository {
+                    url: remote.given.clone(),
+                    branch,
+                    folder: remote.folder(),
+                }),
+                (None, None) => None,
+            },
+            origin: forked.map(|(_, origin, _)| origin),
             size,
             labels: create.labels.clone(),
             tags,
@@ -166,9 +190,9 @@ impl App {
         let tags = update.tags.as_deref().map(check_tags).transpose()?;
         if let Some(size) = update.size {
             self.check_size(size).await?;
-            if size.disk_gib != row.size.disk_gib {
+            if size.disk_gib < row.size.disk_gib {
                 let detail = format!(
-                    "The disk of a workspace keeps its size of {} GiB.",
+                    "The disk has {} GiB, and a disk does not shrink.",
                     row.size.disk_gib
                 );
                 return Err(Problem::new(Kind::InvalidField, detail)
@@ -195,6 +219,9 @@ impl App {
             })
             .await?
             .ok_or_else(|| Fault::no_workspace(name_or_id))?;
+        if changed.size.disk_gib > row.size.disk_gib {
+            self.grow_disk(&changed).await;
+        }
         let (now, id) = (self.world.now_ms(), changed.id.as_str());
         self.store
             .record(
@@ -206,6 +233,18 @@ impl App {
             )
             .await?;
         Ok(changed)
+    }
+
+    /// At once where it runs; otherwise, and where that is not possible, with the next start.
+    async fn grow_disk(&self, row: &WorkspaceRow) {
+        let State::Running { .. } = row.state else {
+            return;
+        };
+        let host = row.host.as_deref().and_then(|host| self.hosts.get(host));
+        let Some(host) = host else { return };
+        if let Err(error) = host.grow_disk(&row.id, row.size.disk_gib).await {
+            tracing::warn!(workspace = %row.id, %error, "the disk grows with the next start only");
+        }
     }
 
     pub async fn start(&self, user: &UserId, id: &WorkspaceId) -> Outcome<WorkspaceRow> {
@@ -257,11 +296,7 @@ impl App {
             let detail = "A clone needs a running workspace: start it.";
             return Err(Fault::new(Kind::WrongState, detail));
         };
-        let host = row
-            .host
-            .as_deref()
-            .and_then(|host| self.hosts.get(host))
-            .ok_or_else(no_host)?;
+        let host = self.host_of(&row)?;
         self.change(&row.id, |row, _| {
             row.needs_credentials = None;
             Ok(Vec::new())
@@ -271,6 +306,15 @@ impl App {
         self.look(&row.id, host.as_ref()).await?;
         self.inbox.changed(&row.id);
         self.own(caller, name_or_id).await
+    }
+
+    /// Where the workspace is.
+    pub(super) fn host_of(&self, row: &WorkspaceRow) -> Outcome<Arc<dyn Host>> {
+        let Some(host) = &row.host else {
+            let detail = "The workspace has no disk yet. Start it once.";
+            return Err(Fault::new(Kind::WrongState, detail));
+        };
+        self.hosts.get(host).ok_or_else(no_host)
     }
 
     /// A free name close to `base`.
@@ -339,6 +383,20 @@ pub fn no_host() -> Fault {
         Kind::NoHost,
         "The host of this workspace is not there at the moment. Try again in a minute.",
     )
+}
+
+/// A disk never shrinks.
+fn check_fork_size(size: Size, bytes: u64) -> Outcome<()> {
+    let least = bytes.div_ceil(1 << 30);
+    if size.disk_gib >= least {
+        return Ok(());
+    }
+    let detail =
+        format!("The disk that it begins with has {least} GiB, and a disk does not shrink.");
+    Err(Problem::new(Kind::InvalidField, detail)
+        .field("size.disk_gib")
+        .suggestion(least.to_string())
+        .into())
 }
 
 /// What git takes for the name of a branch, and nothing that it would take for an option.

@@ -8,7 +8,7 @@ use aide::openapi::{ApiKeyLocation, SecurityScheme, Tag};
 use aide::transform::{TransformOpenApi, TransformPathItem};
 use control_api::problem::Kind;
 
-use super::{events, git, identity, server, starts, users, work, workspaces};
+use super::{events, git, identity, points, server, starts, users, work, workspaces};
 use crate::app::App;
 
 pub fn routes() -> ApiRouter<Arc<App>> {
@@ -125,6 +125,24 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             "/workspaces/{workspace}/delete-preview",
             get(workspaces::delete_preview),
             named("workspaces", "What a deletion would lose"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/points",
+            get(points::list).post(points::take),
+            named("workspaces", "Points in time of the disk"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/points/{point}",
+            delete(points::remove),
+            named("workspaces", "Give up a point in time"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/points/{point}/restore",
+            post(points::restore),
+            named(
+                "workspaces",
+                "Go back to a point in time; what the disk has is kept as another",
+            ),
         )
         .api_route_with(
             "/workspaces/{workspace}/starts",

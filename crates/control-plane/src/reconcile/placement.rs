@@ -52,6 +52,7 @@ impl App {
             epoch: row.state.placement().epoch,
             size: row.size,
             repository: row.repository.clone(),
+            origin: row.origin.clone(),
             git_identity,
             environment: BTreeMap::from([
                 ("ROOST_WORKSPACE".into(), row.name.to_string()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_api::host::{Observed, Repository, RepositoryStatus};
+use fleet_api::points::Origin;
 use model::state::{Effect, State};
 use model::{OrganizationId, Size, UserId, WorkspaceId, WorkspaceName};
 use sqlx::Row;
@@ -26,6 +27,8 @@ pub struct WorkspaceRow {
     /// What its host saw last.
     pub observed: Option<Observed>,
     pub repository: Option<Repository>,
+    /// What its disk begins with, when that is not the base image.
+    pub origin: Option<Origin>,
     pub size: Size,
     pub labels: BTreeMap<String, String>,
     pub tags: Vec<String>,
@@ -78,7 +81,7 @@ macro_rules! select {
         concat!(
             "SELECT id, organization_id, owner_id, name, generation, state, detail, host_id, observed, ",
             "repository, vcpus, memory_mib, disk_gib, labels, tags, report, report_ms, ",
-            "needs_credentials, created_ms, changed_ms, used_ms FROM workspaces ",
+            "needs_credentials, created_ms, changed_ms, used_ms, origin FROM workspaces ",
             $rest
         )
     };
@@ -119,8 +122,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO workspaces (id, organization_id, owner_id, name, generation, state_name, state,
                 detail, host_id, observed, repository, vcpus, memory_mib, disk_gib, labels, tags,
-                created_ms, changed_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+                created_ms, changed_ms, origin)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
         .bind(row.id.as_str())
         .bind(row.organization.as_str())
@@ -140,6 +143,7 @@ impl Store {
         .bind(json(&row.tags))
         .bind(ms(row.created_ms))
         .bind(ms(row.changed_ms))
+        .bind(row.origin.as_ref().map(json))
         .execute(&mut *writing)
         .await
         .map_err(query(WHAT))?;
@@ -392,6 +396,9 @@ fn read(row: &AnyRow) -> Result<WorkspaceRow> {
         host: optional("host_id")?,
         observed: optional("observed")?.map(parse).transpose()?,
         repository: optional("repository")?
+            .map(|text| serde_json::from_str(&text).map_err(corrupt(TABLE)))
+            .transpose()?,
+        origin: optional("origin")?
             .map(|text| serde_json::from_str(&text).map_err(corrupt(TABLE)))
             .transpose()?,
         size: Size {

@@ -11,6 +11,7 @@ mod events;
 mod identity;
 mod kills;
 mod lifecycle;
+mod points;
 mod postgres;
 mod requests;
 mod script;

@@ -10,6 +10,7 @@ use fleet_api::host::{
     HostDescription, HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus,
     RunSpec, StartFailure,
 };
+use fleet_api::points::{Point, PointKind, Points};
 use fleet_api::work::{
     ListedWork, SaveOutcome, WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved,
 };
@@ -37,6 +38,10 @@ pub struct State {
     pub refuse: Option<HostError>,
     pub silent: bool,
     pub repositories: Vec<RepositoryStatus>,
+    /// Of every workspace.
+    pub points: Vec<Point>,
+    /// So much larger than usual the disks were that points are taken of.
+    pub larger_gib: u64,
     pub work: WorkListing,
     pub refuse_work: Option<HostError>,
 }
@@ -140,6 +145,22 @@ impl Script {
 }
 
 impl State {
+    fn take(&mut self, name: String, kind: PointKind) -> Point {
+        let number = 1 + self.points.last().map_or(0, |point| point.number);
+        let point = Point {
+            number,
+            name,
+            kind,
+            taken_ms: 0,
+            size: (16 + self.larger_gib) << 30,
+            stored: 4096,
+            alone: 0,
+            follows: None,
+        };
+        self.points.push(point.clone());
+        point
+    }
+
     fn find(&self, work: &WorkName) -> Result<ListedWork, HostError> {
         let found = self.work.saved.iter().find(|one| one.saved.name == *work);
         found.cloned().ok_or_else(|| HostError::Missing {
@@ -418,5 +439,48 @@ impl Host for Script {
 
     fn console(&self, _: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {
         Box::pin(async move { Ok(format!("the last {bytes} bytes")) })
+    }
+
+    fn grow_disk(
+        &self,
+        workspace: &WorkspaceId,
+        disk_gib: u64,
+    ) -> Later<'_, Result<(), HostError>> {
+        let mut state = self.state();
+        let machine = state.machines.get_mut(workspace).unwrap();
+        machine.spec.size.disk_gib = disk_gib;
+        Box::pin(async { Ok(()) })
+    }
+
+    fn points(&self, _: &WorkspaceId) -> Later<'_, Result<Points, HostError>> {
+        let points = Points {
+            points: self.state().points.clone(),
+            ..Points::default()
+        };
+        Box::pin(async { Ok(points) })
+    }
+
+    fn take_point(&self, _: &WorkspaceId, name: String) -> Later<'_, Result<Point, HostError>> {
+        let point = self.state().take(name, PointKind::Manual);
+        Box::pin(async { Ok(point) })
+    }
+
+    fn remove_point(&self, _: &WorkspaceId, number: u64) -> Later<'_, Result<(), HostError>> {
+        self.state().points.retain(|point| point.number != number);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>> {
+        let mut state = self.state();
+        let rests = |machine: &Machine| matches!(machine.observed, Observed::Stopped { .. });
+        let gone = if state.machines.get(workspace).is_some_and(rests) {
+            let found = state.points.iter().any(|point| point.number == number);
+            found
+                .then(|| state.take("Before going back".into(), PointKind::Branch))
+                .ok_or(HostError::NoPoint { number })
+        } else {
+            Err(HostError::NotAtRest)
+        };
+        Box::pin(async { gone })
     }
 }

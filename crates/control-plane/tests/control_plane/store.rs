@@ -12,6 +12,7 @@ use control_plane::store::{Store, StoreError};
 use fleet_api::host::{
     CloneState, FailureKind, Observed, Repository, RepositoryStatus, StartFailure,
 };
+use fleet_api::points::Origin;
 use model::state::{Effect, Failure, FailureKind as Kind, Placement, StartOutcome, State};
 use model::{Size, UserId, WorkspaceId, WorkspaceName};
 use sqlx::Executor;
@@ -53,6 +54,10 @@ fn workspace(owner: &UserRow, id: &str, name: &str) -> WorkspaceRow {
             url: "https://a.b/c".into(),
             branch: Some("main".into()),
             folder: "c".into(),
+        }),
+        origin: Some(Origin {
+            workspace: WorkspaceId::new("another"),
+            number: 3,
         }),
         size: Size::default(),
         labels: BTreeMap::from([("team".into(), "ü".into())]),

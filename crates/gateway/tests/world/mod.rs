@@ -11,6 +11,7 @@ use axum::Router;
 use fleet_api::Later;
 use fleet_api::control::{Caller, Directory, Route, Setting};
 use fleet_api::host::*;
+use fleet_api::points::{Point, Points};
 use fleet_api::ticket::{Door, Ticket, TicketKey};
 use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
 use gateway::{Config, Gateway};
@@ -435,5 +436,41 @@ impl Host for FakeHost {
         _bytes: u64,
     ) -> Later<'_, Result<String, HostError>> {
         unreachable!("the gateway shows no console")
+    }
+
+    fn grow_disk(
+        &self,
+        _workspace: &WorkspaceId,
+        _disk_gib: u64,
+    ) -> Later<'_, Result<(), HostError>> {
+        unreachable!("the gateway grows nothing")
+    }
+
+    fn points(&self, _workspace: &WorkspaceId) -> Later<'_, Result<Points, HostError>> {
+        unreachable!("the gateway knows no points")
+    }
+
+    fn take_point(
+        &self,
+        _workspace: &WorkspaceId,
+        _name: String,
+    ) -> Later<'_, Result<Point, HostError>> {
+        unreachable!("the gateway knows no points")
+    }
+
+    fn remove_point(
+        &self,
+        _workspace: &WorkspaceId,
+        _number: u64,
+    ) -> Later<'_, Result<(), HostError>> {
+        unreachable!("the gateway knows no points")
+    }
+
+    fn go_back(
+        &self,
+        _workspace: &WorkspaceId,
+        _number: u64,
+    ) -> Later<'_, Result<Point, HostError>> {
+        unreachable!("the gateway knows no points")
     }
 }

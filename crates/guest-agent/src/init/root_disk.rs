@@ -1,5 +1,7 @@
-//! The root disk: mounted, and repaired first when it cannot be.
+//! The root disk: mounted, repaired first when it cannot be, and as large as its device.
 
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
@@ -7,17 +9,32 @@ use anyhow::{Context, bail};
 use rustix::mount::{MountFlags, UnmountFlags, mount as mount_at, unmount};
 use tracing::{info, warn};
 
+use crate::sys;
+
 /// Mounts the disk for writing.
 pub fn mount(disk: &Path, at: &Path) -> anyhow::Result<()> {
     let options = c"discard";
     let flags = MountFlags::NOATIME;
-    let Err(error) = mount_at(disk, at, "ext4", flags, options) else {
-        return Ok(());
-    };
-    warn!(%error, "the root disk cannot be mounted; repairing it");
-    repair(disk, at)?;
-    mount_at(disk, at, "ext4", flags, options)
-        .with_context(|| format!("mounting {} after its repair", disk.display()))
+    if let Err(error) = mount_at(disk, at, "ext4", flags, options) {
+        warn!(%error, "the root disk cannot be mounted; repairing it");
+        repair(disk, at)?;
+        mount_at(disk, at, "ext4", flags, options)
+            .with_context(|| format!("mounting {} after its repair", disk.display()))?;
+    }
+    if let Err(error) = grow(disk, at) {
+        // It is as usable as before.
+        warn!(%error, "the file system does not grow to the size of its disk");
+    }
+    Ok(())
+}
+
+/// Makes the file system mounted at `at` as large as its device; the kernel does it while it is used.
+fn grow(disk: &Path, at: &Path) -> anyhow::Result<()> {
+    let bytes = File::open(disk)?.seek(SeekFrom::End(0))?;
+    let block = rustix::fs::statvfs(at)?.f_frsize;
+    // The size that it has already changes nothing.
+    sys::resize_ext4(&File::open(at)?, bytes / block)?;
+    Ok(())
 }
 
 /// With the repair program of the disk itself, which may be read without its journal.

@@ -9,7 +9,7 @@ use microvm::machine::{self, Machine};
 use microvm::spec::Accelerator as VmAccelerator;
 use microvm::vmm_store::{self, PinError, PinnedVmm};
 use model::{Size, WorkspaceId};
-use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, broadcast};
 
 use crate::admission::{self, Capacity, NoRoom, Promised};
 use crate::cgroups::Cgroups;
@@ -28,6 +28,8 @@ pub struct Context {
     pub folders: Folders,
     pub images: Arc<Images>,
     pub disks: Arc<Disks>,
+    /// Whoever works on the disk of a machine that rests.
+    pub at_rest: AtRest,
     /// Absent: this host cannot make namespaces, or is told not to.
     pub networks: Option<Networks>,
     /// Absent: this host does not let us limit anybody.
@@ -37,6 +39,22 @@ pub struct Context {
     pub ledger: Ledger,
     pub work: Work,
     pub events: broadcast::Sender<HostEvent>,
+}
+
+/// Keeps starts and deletions away from a disk that is worked on while its machine rests.
+#[derive(Debug, Default)]
+pub struct AtRest(Mutex<HashMap<WorkspaceId, Arc<AsyncMutex<()>>>>);
+
+impl AtRest {
+    /// Waits until nobody else is at the workspace's disk.
+    pub async fn enter(&self, workspace: &WorkspaceId) -> OwnedMutexGuard<()> {
+        let door = {
+            let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            doors.retain(|_, door| Arc::strong_count(door) > 1);
+            doors.entry(workspace.clone()).or_default().clone()
+        };
+        door.lock_owned().await
+    }
 }
 
 /// The virtual machine monitor of this host and what it can do, found out once for each build and kernel.

@@ -3,21 +3,27 @@
 //! `disk.json` says which base that is, and whether the disk has been there: then its loss must not be hidden behind
 //! an empty one. Workspaces of the first version have a qcow2 file, which is converted at the next start.
 
+mod resting;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use disk_server::{ServerSpec, lock};
-use fleet_api::host::{FailureKind, RunSpec, StartFailure};
+use disk_server::ServerSpec;
+use disk_server::lock;
+use fleet_api::host::{FailureKind, StartFailure};
+use fleet_api::points::Origin;
+use model::WorkspaceId;
 use serde::{Deserialize, Serialize};
 use storage::StorageError;
 use storage::block::BLOCK;
-use storage::disk::Disk as Storage;
+use storage::disk::{Disk as Storage, fork};
+use storage::import::{Difference, Source, Uncovered};
+use tokio::runtime::Handle;
 
-use crate::disks::Disks;
+pub use self::resting::Resting;
 use crate::failure::{chain, disk_kind, failure};
-use crate::images::{ImageError, ImageNames, Images};
-use crate::qcow2::{Cluster, Qcow2};
+use crate::images::{ImageError, ImageNames};
 use crate::runner::record;
 
 /// Version of `disk.json` that this code writes. With 1 the disk is a qcow2 file.
@@ -43,11 +49,9 @@ pub struct Disk {
 
 /// What takes part in preparing a disk.
 pub struct Preparation<'a> {
-    pub images: &'a Images,
-    pub disks: &'a Disks,
-    /// Of the workspace.
-    pub folder: &'a Path,
-    pub run: &'a RunSpec,
+    pub resting: Resting<'a>,
+    /// Folder of another workspace.
+    pub folder_of: &'a dyn Fn(&WorkspaceId) -> PathBuf,
     /// Told how far a conversion is, bytes of how many.
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
@@ -85,71 +89,105 @@ pub fn made(folder: &Path) -> io::Result<()> {
                 made: true,
                 ..record
             };
-            record::write(&description(folder), &made)
+            write_record(folder, &made)
         }
         _ => Ok(()),
     }
 }
 
+fn write_record(folder: &Path, record: &DiskRecord) -> io::Result<()> {
+    record::write(&description(folder), record)
+}
+
 impl Preparation<'_> {
     /// Makes everything ready for the disk's server. Blocks, and for long when there is something to convert.
     pub fn run(&mut self) -> Result<Disk, StartFailure> {
-        let found = read_record(self.folder).map_err(|error| broken(&error))?;
+        let folder = self.resting.folder;
+        let found = read_record(folder).map_err(|error| broken(&error))?;
         let record = match found {
             Some(record) => record,
             None => self.new_record()?,
         };
-        if record.format == 1 && !old_layer(self.folder).exists() {
+        if record.format == 1 && !old_layer(folder).exists() {
             let text = format!(
                 "the workspace's disk {} is gone",
-                old_layer(self.folder).display()
+                old_layer(folder).display()
             );
             return Err(failure(FailureKind::Internal, text));
         }
-        let images = self
-            .images
-            .for_workspace(&record.images)
-            .map_err(image_failure)?;
-        let base = self.images.files(&images).base;
-        self.disks.adopt(&base).map_err(disk_failure)?;
-        let mut server = self
-            .disks
-            .server(self.run, self.folder, &images, &base, record.made)
-            .map_err(disk_failure)?;
+        let mut disk = self.resting.disk(&record)?;
         if record.format == 1 {
-            self.convert(&server)?;
+            self.convert(&disk.server)?;
             let converted = DiskRecord {
                 format: FORMAT,
                 made: true,
                 ..record
             };
-            record::write(&description(self.folder), &converted).map_err(|error| broken(&error))?;
-            server.disk.must_exist = true;
+            write_record(folder, &converted).map_err(|error| broken(&error))?;
+            disk.server.disk.must_exist = true;
         }
         self.put_old_layer_away().map_err(|error| broken(&error))?;
-        Ok(Disk { server, images })
+        Ok(disk)
     }
 
     fn new_record(&self) -> Result<DiskRecord, StartFailure> {
-        let record = DiskRecord {
+        let origin = self.resting.run.origin.as_ref();
+        // A fork boots with what its origin was born with.
+        let theirs = match origin {
+            Some(origin) => born_with(&(self.folder_of)(&origin.workspace)),
+            None => Ok(None),
+        };
+        let images = match theirs.map_err(|error| broken(&error))? {
+            Some(images) => images,
+            None => self.resting.images.current().map_err(image_failure)?,
+        };
+        let mut record = DiskRecord {
             format: FORMAT,
-            images: self.images.current().map_err(image_failure)?,
+            images,
             made: false,
         };
-        record::write(&description(self.folder), &record).map_err(|error| broken(&error))?;
+        if let Some(origin) = origin {
+            self.fork(origin, &record)?;
+            record.made = true;
+        }
+        write_record(self.resting.folder, &record).map_err(|error| broken(&error))?;
         Ok(record)
+    }
+
+    /// Makes the first version of the disk in the store.
+    fn fork(&self, origin: &Origin, record: &DiskRecord) -> Result<(), StartFailure> {
+        let spec = self.resting.disk(record)?.server.disk;
+        let forked = || {
+            let world = spec.world(Handle::try_current().ok().as_ref())?;
+            let from = self.resting.disks.version(self.resting.run, origin)?;
+            let manifest = fork(&world, &from, &spec.name, spec.epoch)?;
+            let base = spec.base.as_ref().map(|base| &base.version);
+            if manifest.base.as_ref() == base {
+                return Ok(());
+            }
+            let text = "it lies over a base image that this host does not have any more";
+            Err(StorageError::Invalid(text.to_owned()))
+        };
+        forked().map_err(|error| match error {
+            StorageError::Missing(_) => {
+                let text = "the point in time that the workspace was to begin with has been given up: make it from \
+                            another one";
+                failure(FailureKind::Internal, text)
+            }
+            error => disk_failure(error),
+        })
     }
 
     /// Copies what the old layer has. It stays as it is; an attempt that was cut off is begun anew.
     fn convert(&mut self, server: &ServerSpec) -> Result<(), StartFailure> {
-        let layer = old_layer(self.folder);
+        let layer = old_layer(self.resting.folder);
         let mut copy = || -> storage::Result<()> {
             let spec = &server.disk;
             if spec.folder.exists() {
                 std::fs::remove_dir_all(&spec.folder).map_err(file(&spec.folder))?;
             }
             let _lock = lock::take(&spec.folder).map_err(file(&spec.folder))?;
-            let disk = spec.open(tokio::runtime::Handle::try_current().ok().as_ref())?;
+            let disk = spec.open(Handle::try_current().ok().as_ref())?;
             copy_layer(&layer, &disk, self.progress)?;
             disk.flush()?;
             disk.checkpoint()
@@ -168,7 +206,8 @@ impl Preparation<'_> {
 
     /// The way back for a while, and a waste of room after it.
     fn put_old_layer_away(&self) -> io::Result<()> {
-        let (layer, kept) = (old_layer(self.folder), kept_layer(self.folder));
+        let folder = self.resting.folder;
+        let (layer, kept) = (old_layer(folder), kept_layer(folder));
         if layer.exists() {
             std::fs::rename(&layer, &kept)?;
             return std::fs::File::open(&kept)?.set_modified(SystemTime::now());
@@ -189,44 +228,12 @@ fn copy_layer(
     disk: &Storage,
     progress: &mut dyn FnMut(u64, u64),
 ) -> storage::Result<()> {
-    let qcow2 = Qcow2::open(layer).map_err(file(layer))?;
-    let mut shown = vec![0; BLOCK];
-    qcow2
-        .each(|offset, cluster| {
-            progress(offset, qcow2.size);
-            let data = match cluster {
-                Cluster::Zero(length) => return Ok(disk.zero(offset, length)?),
-                Cluster::Data(data) => data,
-            };
-            for (number, block) in (0..).zip(data.chunks(BLOCK)) {
-                let at = offset + number * BLOCK as u64;
-                let shown = &mut shown[..block.len()];
-                disk.read(at, shown)?;
-                if shown != block {
-                    disk.write(at, block)?;
-                }
-            }
-            Ok(())
-        })
-        .map_err(|Stopped(error)| error)
-}
-
-/// Either kind of error while a layer is read.
-struct Stopped(StorageError);
-
-impl From<StorageError> for Stopped {
-    fn from(error: StorageError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<io::Error> for Stopped {
-    fn from(source: io::Error) -> Self {
-        Self(StorageError::File {
-            what: "the old layer".to_owned(),
-            source,
-        })
-    }
+    let bytes = |blocks: u32| u64::from(blocks) * BLOCK as u64;
+    let mut write = |difference: Difference<'_>| match difference {
+        Difference::Block(block, content) => disk.write(bytes(block), content),
+        Difference::Zero(range) => disk.zero(bytes(range.start), bytes(range.end - range.start)),
+    };
+    Source::layer(layer)?.differences(disk, Uncovered::Base, progress, &mut write)
 }
 
 fn file(path: &Path) -> impl Fn(io::Error) -> StorageError {
@@ -265,15 +272,18 @@ mod tests {
     use super::*;
 
     fn prepare(folder: &Path) -> Result<Disk, StartFailure> {
-        let images = Images::new(folder.join("images"), None);
-        let disks = Disks::open(folder, None, disk_server::DoorChoice::Auto).unwrap();
+        let images = crate::images::Images::new(folder.join("images"), None);
+        let disks = crate::disks::Disks::open(folder, None, disk_server::DoorChoice::Auto).unwrap();
         let record: record::Record =
             serde_json::from_str(include_str!("fixtures/host.json")).unwrap();
         Preparation {
-            images: &images,
-            disks: &disks,
-            folder,
-            run: &record.spec,
+            resting: Resting {
+                images: &images,
+                disks: &disks,
+                folder,
+                run: &record.spec,
+            },
+            folder_of: &|other| folder.join(other.as_str()),
             progress: &mut |_, _| {},
         }
         .run()
@@ -292,7 +302,7 @@ mod tests {
             },
             made: false,
         };
-        record::write(&description(folder.path()), &described).unwrap();
+        write_record(folder.path(), &described).unwrap();
         let failure = prepare(folder.path()).unwrap_err();
         assert!(failure.message.contains("is gone"), "{failure:?}");
     }

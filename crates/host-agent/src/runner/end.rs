@@ -113,6 +113,7 @@ async fn try_clear(context: &Context, workspace: &WorkspaceId) -> Result<(), Str
 pub async fn remove(context: &Context, workspace: &WorkspaceId) -> Result<(), String> {
     kill(context, workspace).await;
     try_clear(context, workspace).await?;
+    drop(context.at_rest.enter(workspace).await);
     let monitor = context.folders.monitor(workspace);
     let folder = context.folders.workspace(workspace);
     let record = context.folders.record(workspace);

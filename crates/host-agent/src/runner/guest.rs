@@ -8,14 +8,18 @@ use guest_protocol::client::{Error as GuestError, Session};
 use guest_protocol::codec;
 use guest_protocol::frames::failure::Kind;
 use guest_protocol::frames::{
-    Role, SessionStream, StreamClass, StreamOpen, StreamOpened, TcpStream, stream_open,
+    ExecStart, Role, SessionStream, StreamClass, StreamOpen, StreamOpened, TcpStream, stream_open,
 };
 use monitor_protocol::client::{MonitorClient, MonitorError};
+use monitor_protocol::messages::{Grow, request};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 /// How long a guest may take to accept a stream.
 const OPENS_WITHIN: Duration = Duration::from_secs(15);
+
+/// A file system grows within seconds, however large.
+const GROWS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Over how long the CPU's share is measured, in milliseconds.
 const FIGURES_OVER: u32 = 500;
@@ -48,6 +52,37 @@ pub async fn figures(monitor: &MonitorClient) -> Result<GuestFigures, HostError>
         memory_total: figures.memory_total,
         disk_used: figures.disk_used,
         disk_total: figures.disk_total,
+    })
+}
+
+/// Makes the disk larger under a running guest, and the file system on it.
+pub async fn grow_disk(monitor: &MonitorClient, bytes: u64) -> Result<(), HostError> {
+    let grow = request::Body::Grow(Grow { bytes });
+    let grown = timeout(OPENS_WITHIN, monitor.ask_disk(grow)).await;
+    let refused = |message: String| HostError::Failed { message };
+    grown
+        .map_err(|_| refused("the disk did not grow in time".into()))?
+        .map_err(|error| refused(error.to_string()))?;
+    let resize = ExecStart {
+        command: ["resize2fs", "/dev/vda"].map(String::from).into(),
+        root: true,
+        ..ExecStart::default()
+    };
+    let ask = async { session(monitor, true).await?.exec_output(resize).await };
+    let output = timeout(GROWS_WITHIN, ask)
+        .await
+        .map_err(|_| HostError::Guest {
+            message: "the file system did not grow in time: it goes on".into(),
+        })?
+        .map_err(|error| HostError::Guest {
+            message: error.to_string(),
+        })?;
+    if output.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(HostError::Guest {
+        message: format!("the file system does not grow: {}", said.trim()),
     })
 }
 

@@ -20,7 +20,7 @@ use crate::failure::{chain, disk_kind, failure};
 use crate::folders::short;
 use crate::network::{Network, NetworkError, script};
 use crate::runner::context::Context;
-use crate::runner::disk::{self, Disk, Preparation};
+use crate::runner::disk::{self, Disk, Preparation, Resting};
 use crate::runner::end;
 use crate::runner::guest;
 use crate::runner::steps::{Step, Teller, now_ms};
@@ -146,10 +146,12 @@ impl Start<'_> {
     async fn disk(&self) -> Result<Option<Disk>, StartFailure> {
         let mut step = self.teller.begin("disk");
         let context = self.context;
+        // From here on nobody begins to work on it: it is not at rest any more.
+        drop(context.at_rest.enter(&self.spec.workspace).await);
         let folder = context.folders.workspace(&self.spec.workspace);
         let reserve = context.config.room.disk_reserve_mib << 20;
         let (images, disks) = (context.images.clone(), context.disks.clone());
-        let run = self.spec.clone();
+        let (run, folders) = (self.spec.clone(), context.folders.clone());
         let is_process = matches!(context.config.driver, Driver::Process { .. });
         let prepared = blocking(move || {
             let free = capacity::disk_free(&folder);
@@ -171,10 +173,13 @@ impl Start<'_> {
             }
             let mut progress = |done, of| convert_progress(&mut step, done, of);
             let prepared = Preparation {
-                images: &images,
-                disks: &disks,
-                folder: &folder,
-                run: &run,
+                resting: Resting {
+                    images: &images,
+                    disks: &disks,
+                    folder: &folder,
+                    run: &run,
+                },
+                folder_of: &|other| folders.workspace(other),
                 progress: &mut progress,
             }
             .run();

@@ -256,7 +256,7 @@ fn reader(
 
 fn pieces(attachment: Attachment) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
     stream::try_unfold(attachment, |mut attachment| async move {
-        let read = move || attachment.next().map(|piece| (piece, attachment));
+        let read = move || attachment.next_piece().map(|piece| (piece, attachment));
         let read = tokio::task::spawn_blocking(read).await?;
         let (piece, attachment) = read.map_err(std::io::Error::other)?;
         Ok(piece.map(|piece| (Bytes::from(piece), attachment)))

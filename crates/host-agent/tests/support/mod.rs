@@ -279,6 +279,7 @@ pub fn spec(id: &str, epoch: u64) -> RunSpec {
             disk_gib: 16,
         },
         repository: None,
+        origin: None,
         git_identity: None,
         environment: Default::default(),
     }

@@ -113,6 +113,7 @@ impl Create {
             }),
             labels: self.label.into_iter().collect(),
             tags: Vec::new(),
+            fork: None,
         };
         let made: Workspace = api.post("/workspaces", &request).await?;
         settle(api, made, self.detach, output).await
@@ -127,7 +128,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Shows the start unless nobody wants to wait, then the workspace.
-async fn settle(api: &Api, begun: Workspace, detach: bool, output: Output) -> anyhow::Result<()> {
+pub async fn settle(
+    api: &Api,
+    begun: Workspace,
+    detach: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let workspace = match detach {
         true => begun,
         false => follow_start(api, begun.id.as_str(), output).await?,

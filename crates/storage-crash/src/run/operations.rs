@@ -13,7 +13,10 @@ const ATTEMPTS: usize = 200;
 
 impl Run {
     /// Does something until it is done, or the end comes.
-    fn until_done(&self, act: impl Fn(&Disk) -> storage::Result<()>) -> Result<bool, String> {
+    pub(super) fn until_done(
+        &self,
+        act: impl Fn(&Disk) -> storage::Result<()>,
+    ) -> Result<bool, String> {
         let disk = self.disk.as_ref().expect("it is open");
         for _ in 0..ATTEMPTS {
             match act(disk) {
@@ -29,7 +32,7 @@ impl Run {
 
     pub(super) fn operation(&mut self) -> Result<(), String> {
         self.time.pass(self.chance.below(1000));
-        match self.chance.below(100) {
+        match self.chance.below(104) {
             0..44 => self.write(),
             44..51 => self.zero(),
             51..66 => self.flush(),
@@ -42,7 +45,9 @@ impl Run {
             94 => self.chore("punch", |disk| disk.punch(0).map(drop)),
             95 => self.chore("compact store", |disk| disk.compact_store().map(drop)),
             96 => self.forget(),
-            _ => self.grow(),
+            97..100 => self.grow(),
+            100..102 => self.go_back(),
+            _ => self.fork(),
         }
     }
 
@@ -57,9 +62,10 @@ impl Run {
     }
 
     fn forget(&mut self) -> Result<(), String> {
-        let Some(number) = self.points.pop() else {
+        let Some((number, _)) = self.any_point() else {
             return Ok(());
         };
+        self.points.remove(&number);
         self.chore("forget a point", |disk| disk.forget(number))
     }
 
@@ -68,9 +74,14 @@ impl Run {
         self.time.pass(self.chance.below(30_000));
         let world = self.world();
         let now = self.time.now_ms();
+        let interrupted = self.interrupted;
         self.chore("collect", |_| {
             let entropy = &*world.entropy;
-            collect(&world.store, &world.keys, entropy, &RULES, now, false).map(drop)
+            match collect(&world.store, &world.keys, entropy, &RULES, now, false) {
+                // Somebody may be forking a version that was forgotten since: then nothing is collected for a while.
+                Err(StorageError::Missing(_)) if interrupted => Ok(()),
+                other => other.map(drop),
+            }
         })
     }
 
@@ -132,6 +143,10 @@ impl Run {
     fn read(&mut self) -> Result<(), String> {
         let (first, count) = self.some_blocks();
         self.note(|| format!("read {first}+{count}"));
+        self.read_range(first, count)
+    }
+
+    pub(super) fn read_range(&self, first: usize, count: usize) -> Result<(), String> {
         let found = std::cell::RefCell::new(vec![0; count * BLOCK]);
         let done =
             self.until_done(|disk| disk.read((first * BLOCK) as u64, &mut found.borrow_mut()[..]))?;
@@ -172,7 +187,7 @@ impl Run {
         let disk = self.disk.as_ref().expect("it is open");
         let now: Vec<u64> = self.model.iter().map(Known::now).collect();
         let log = disk.log_id().to_string();
-        self.cuts.insert((log.clone(), until), now);
+        self.cuts.insert((log.clone(), until), now.clone());
         self.note(|| format!("upload until {until}"));
         let again = std::cell::Cell::new(false);
         let done = self.until_done(|disk| match disk.upload(until, point.as_ref()) {
@@ -187,7 +202,10 @@ impl Run {
         }
         let manifest = self.disk.as_ref().expect("it is open").manifest();
         if done && point.is_some() {
-            self.points.push(manifest.version.number);
+            self.points.insert(manifest.version.number, now);
+        }
+        if done {
+            self.newest = manifest.version.number;
         }
         if let Some(position) = manifest.log.filter(|_| done) {
             self.sent = Some((position.log.to_string(), position.generation));

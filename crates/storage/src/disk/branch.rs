@@ -2,21 +2,42 @@
 
 use super::{Disk, World};
 use crate::collect::{announce, withdraw};
-use crate::error::{Result, StorageError};
+use crate::error::{During, Result, StorageError};
 use crate::manifest::{DiskName, Manifest, Point, Version};
+use crate::planted::{self, Bug};
 
 impl Disk {
-    /// Makes the content of the disk's version `to` the newest again. What the disk has now is sent first and kept
-    /// as `branch`. The local part is of the past afterwards: it has to be removed before the disk is opened.
+    /// Makes the content of the disk's version `to`, which has a name, the newest again. What the disk has now is sent
+    /// first and kept as `branch`. This host's part of it is of the past afterwards, and removed: the disk is opened
+    /// from the store.
     ///
-    /// After an error the disk is as it was, but may have the branch already.
+    /// After an error, or an end at any step, it is not known whether it went back: opening it tells, from what is
+    /// here or else from the store, as always. It may have the branch although it did not.
     pub fn go_back(self, to: u64, branch: &Point) -> Result<Manifest> {
-        let left = self.upload(self.cut()?, Some(branch))?.version;
+        let (world, disk) = (&self.world, self.name());
         let from = Version {
+            tenant: world.keys.tenant().clone(),
+            disk: disk.clone(),
             number: to,
-            ..left.clone()
         };
-        go_on(&self.world, &from, left.disk, left.number + 1, self.epoch)
+        world.store.manifest(&world.keys, &from)?;
+        let left = loop {
+            match self.upload(self.cut()?, Some(branch)) {
+                Err(StorageError::CutAgain) => {}
+                sent => break sent?.version.number,
+            }
+        };
+        // Before the step that counts: whoever opens the disk after it must not find what was left. All of that is in
+        // the store by now.
+        if !planted::is(Bug::KeepLeft) {
+            let files = &world.files;
+            let map = self.folder.join("map");
+            let removed = files
+                .remove(&map)
+                .and_then(|()| files.sync_folder(&self.folder));
+            removed.during(|| map.display().to_string())?;
+        }
+        go_on(world, &from, disk, left + 1, self.epoch)
     }
 }
 
@@ -54,6 +75,7 @@ fn go_on(
             epoch,
             written_ms: now_ms,
             parent: Some(from.clone()),
+            line: number,
             // Of no host's log.
             log: None,
             claim: false,
@@ -65,6 +87,9 @@ fn go_on(
         Ok(manifest)
     };
     let made = made();
-    withdraw(store, keys.tenant(), &intent)?;
+    // It ends by itself, a while later.
+    if let Err(error) = withdraw(store, keys.tenant(), &intent) {
+        tracing::warn!(%error, "what was announced is not withdrawn");
+    }
     made
 }

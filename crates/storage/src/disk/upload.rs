@@ -71,16 +71,21 @@ impl Disk {
                 newer: newest.epoch,
             }));
         }
+        let elsewhere = || {
+            StorageError::Invalid(format!(
+                "the disk was written elsewhere since: version {} is not of this host's log",
+                newest.version
+            ))
+        };
+        // It went back: nothing of this log is in it, whatever the versions before say.
+        if newest.line != known.line {
+            return Err(elsewhere());
+        }
         let generation = match newest.log {
             Some(position) if position.log == self.log_id => position.generation,
             // Claims alone came after what is known here.
             other if other == known.log => self.state().committed,
-            _ => {
-                return Err(StorageError::Invalid(format!(
-                    "the disk was written elsewhere since: version {} is not of this host's log",
-                    newest.version
-                )));
-            }
+            _ => return Err(elsewhere()),
         };
         if generation > self.writer().next_generation {
             return Err(StorageError::damaged(

@@ -34,7 +34,7 @@ impl Attachment {
     }
 
     /// The next piece of the content; `None` after the last. Blocks.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
         let Some(frame) = self.directory.frames.get(self.next) else {
             return Ok(None);
         };

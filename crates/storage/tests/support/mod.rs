@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use storage::base::{BaseCache, Origin, publish};
+use storage::base::{BaseCache, Origin};
 use storage::disk::{Below, SystemClock};
 use storage::files::HostFiles;
+use storage::import::publish;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Manifest, Version};
 use storage::store::Store;
@@ -70,7 +71,7 @@ impl Host {
             .flat_map(|number| block(number, version))
             .collect();
         std::fs::write(&raw, content).unwrap();
-        publish(&raw, &self.origin(), &SystemEntropy, 2, |_| {}).unwrap();
+        publish(&raw, &self.origin(), &SystemEntropy, 2).unwrap();
         BaseCache::adopt(&raw).unwrap();
         raw
     }
@@ -159,6 +160,10 @@ impl Below for Pattern {
             content.fill(if block < self.0 { block as u8 | 1 } else { 0 });
         }
         Ok(())
+    }
+
+    fn zeros(&self, first: u32, most: u32) -> Result<u32> {
+        Ok(if first < self.0 { 0 } else { most })
     }
 }
 

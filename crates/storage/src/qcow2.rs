@@ -1,13 +1,21 @@
-//! Reads the layers that workspaces of the first version have: qcow2 images over a raw base, written by QEMU. The
-//! format is QEMU's `docs/interop/qcow2.txt`, version 3.
+//! qcow2 files, which other programs read and write: QEMU's `docs/interop/qcow2.txt`, version 3. Here is what reads
+//! them, in [`layout`] what writes them.
+
+mod layout;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+pub use self::layout::Layout;
+use crate::block::{BLOCK, MAX_BLOCKS};
+
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 const HEADER: usize = 104;
+const CLUSTER_BITS: u32 = 16;
+/// Bytes of a cluster of a file that is written here.
+pub const CLUSTER: u64 = 1 << CLUSTER_BITS;
 const COMPRESSED: u64 = 1 << 62;
 const ALL_ZERO: u64 = 1;
 /// Of an entry in either table, the place in the file.
@@ -16,7 +24,7 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// be wrong.
 const DIRTY: u64 = 1;
 
-/// What the layer has of the disk.
+/// What the file has of the disk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cluster<'a> {
     Data(&'a [u8]),
@@ -32,11 +40,25 @@ pub struct Qcow2 {
     pub size: u64,
     cluster: u64,
     table: Vec<u64>,
+    /// What is not in this file is in another one.
+    has_backing: bool,
 }
 
 impl Qcow2 {
+    /// Whether a file says that it is one.
+    pub fn is_one(file: &File) -> io::Result<bool> {
+        let mut magic = [0; 4];
+        match file.read_exact_at(&mut magic, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| magic == *MAGIC),
+        }
+    }
+
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Self::read(File::open(path)?)
+    }
+
+    pub fn read(file: File) -> io::Result<Self> {
         let mut header = [0; HEADER];
         file.read_exact_at(&mut header, 0)?;
         let word = |at: usize| u32::from_be_bytes(*header[at..].first_chunk().expect("4 bytes"));
@@ -44,25 +66,34 @@ impl Qcow2 {
         let cluster_bits = word(20);
         let is_known = &header[..4] == MAGIC
             && word(4) == 3
-            && (9..=21).contains(&cluster_bits)
+            && (BLOCK.trailing_zeros()..=21).contains(&cluster_bits)
             && word(32) == 0
             && long(72) & !DIRTY == 0;
         if !is_known {
-            return Err(invalid("it is no layer that Roost made"));
+            return Err(invalid(
+                "it is no plain qcow2 file of version 3: write it anew with qemu-img convert -O qcow2",
+            ));
         }
+        let size = long(24);
         let (entries, at) = (u64::from(word(36)), long(40));
-        if entries > 1 << 20 {
-            return Err(invalid("its table is too long"));
+        if size.div_ceil(BLOCK as u64) > u64::from(MAX_BLOCKS) || entries > 1 << 20 {
+            return Err(invalid("it is larger than any disk can be"));
         }
         Ok(Self {
+            has_backing: long(8) != 0,
             table: longs(&file, at, entries)?,
             file,
-            size: long(24),
+            size,
             cluster: 1 << cluster_bits,
         })
     }
 
-    /// Gives everything that the layer has, in order: offset on the disk, and content.
+    /// Whether it is of use only together with another file.
+    pub fn has_backing(&self) -> bool {
+        self.has_backing
+    }
+
+    /// Gives everything that the file has, in order: offset on the disk, and content.
     pub fn each<E: From<io::Error>>(
         &self,
         mut act: impl FnMut(u64, Cluster<'_>) -> Result<(), E>,
@@ -71,6 +102,9 @@ impl Qcow2 {
         let mut buffer = vec![0; self.cluster as usize];
         for (number, entry) in (0..).zip(&self.table) {
             let at = entry & OFFSET;
+            if number * per_table * self.cluster >= self.size {
+                break;
+            }
             if at == 0 {
                 continue;
             }
@@ -80,7 +114,10 @@ impl Qcow2 {
                     continue;
                 }
                 if entry & COMPRESSED != 0 {
-                    return Err(invalid("it is compressed, which Roost never does").into());
+                    return Err(invalid(
+                        "it is compressed: write it anew with qemu-img convert -O qcow2",
+                    )
+                    .into());
                 }
                 let length = self.cluster.min(self.size - offset);
                 if entry & ALL_ZERO != 0 {
