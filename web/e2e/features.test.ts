@@ -112,7 +112,11 @@ test('uncommitted work is saved, restored and downloaded', async () => {
   expect(await inWorkspace('tail -n 1 main.py')).toBe('by hand\n')
   expect(await focused()).toBe('Restore')
   await section.getByText('before a restore').waitFor()
+  await section.scrollIntoViewIfNeeded()
   await picture(page, 'saved-work')
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await picture(page, 'saved-work-dark')
+  await page.emulateMedia({ colorScheme: 'light' })
   const [bundle] = await Promise.all([
     page.waitForEvent('download'),
     row.getByRole('button', { name: /^Download/ }).click(),

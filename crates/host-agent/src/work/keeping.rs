@@ -21,7 +21,7 @@ const SAVED_WITHIN: Duration = Duration::from_secs(120);
 /// For one bundle.
 const BUNDLED_WITHIN: Duration = Duration::from_secs(120);
 /// For all of it when the machine is to stop; what is late stays on the disk.
-const BEFORE_STOP: Duration = Duration::from_secs(10);
+const BEFORE_STOP: Duration = Duration::from_secs(30);
 
 /// Brings new ones at intervals, for as long as the machine runs.
 pub async fn run(context: &Context, spec: &RunSpec) {
