@@ -1,5 +1,7 @@
 //! Points in time of a disk, as a person has them on the command line.
 
+use std::process::Command;
+
 use control_api::points::{Point, PointList};
 use control_api::workspaces::Workspace;
 use roost_tests::api::empty;
@@ -17,6 +19,34 @@ fn fine(said: &Said) -> &str {
 async fn shell(server: &Server, workspace: &str, script: &str) -> anyhow::Result<String> {
     let said = roost(server.api(), &["exec", workspace, "--", "sh", "-c", script]).await?;
     Ok(fine(&said).trim().to_owned())
+}
+
+/// A point of a workspace that runs as a disk, and the files of one that does not: other programs read both.
+async fn given_out(server: &Server, point: u64) -> anyhow::Result<()> {
+    let api = server.api();
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (disk, files) = (path("notes.qcow2"), path("other.tar.gz"));
+    let point = point.to_string();
+    let exported = roost(
+        api,
+        &["snapshots", "export", "notes", &point, "--output", &disk],
+    )
+    .await?;
+    fine(&exported);
+    let run = |program: &str, arguments: &[&str]| -> anyhow::Result<String> {
+        let output = Command::new(program).args(arguments).output()?;
+        anyhow::ensure!(output.status.success(), "{program}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    run("qemu-img", &["check", &disk])?;
+
+    fine(&roost(api, &["stop", "other"]).await?);
+    let archived = roost(api, &["snapshots", "files", "other", "--output", &files]).await?;
+    fine(&archived);
+    let shown = run("tar", &["-xOzf", &files, "workspaces/notes/file"])?;
+    assert_eq!(shown.trim(), "second");
+    Ok(())
 }
 
 #[tokio::test]
@@ -87,6 +117,8 @@ async fn a_point_is_taken_gone_back_to_and_forked_on_the_command_line() -> anyho
         shell(&server, "other", &format!("cat {FILE}")).await?,
         "second"
     );
+
+    given_out(&server, left.number).await?;
 
     let removed = roost(api, &["snapshots", "rm", "notes", "the first"]).await?;
     fine(&removed);

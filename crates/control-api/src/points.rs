@@ -94,6 +94,25 @@ pub struct InPoint {
     pub point: u64,
 }
 
+/// `GET …/disk`: a qcow2 file that stands alone, which is refused if anything of it is damaged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskImageQuery {
+    /// Number of a point; absent: what the store has now, which is all that was written when the workspace is stopped.
+    pub point: Option<u64>,
+}
+
+/// `GET …/disk/files`: read from the disk itself, so that it takes no machine. What cannot be read is listed in a file
+/// of the archive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskFilesQuery {
+    /// As for the whole disk.
+    pub point: Option<u64>,
+    /// Absolute path; `/workspaces` when absent.
+    pub folder: Option<String>,
+}
+
 /// What a new workspace begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
-use crate::Later;
-use crate::points::{Origin, Point, Points};
-use crate::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
+use crate::points::{DiskPart, Origin, Point, Points};
+use crate::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
+use crate::{Download, Later};
 
 /// One host. All calls may be repeated: they say what should be, not what should change.
 pub trait Host: Send + Sync + 'static {
@@ -76,7 +76,7 @@ pub trait Host: Send + Sync + 'static {
         workspace: &WorkspaceId,
         owner: &OrganizationId,
         work: &WorkName,
-    ) -> Later<'_, Result<WorkBundle, HostError>>;
+    ) -> Later<'_, Result<Download, HostError>>;
 
     /// What a running workspace uses now.
     fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>>;
@@ -105,6 +105,15 @@ pub trait Host: Send + Sync + 'static {
         workspace: &WorkspaceId,
         number: u64,
     ) -> Later<'_, Result<(), HostError>>;
+
+    /// A point of the workspace's disk as a file, or without a number what the store has of it now: all that was
+    /// written, if the machine rests. Whether the machine can start does not matter.
+    fn download_disk(
+        &self,
+        workspace: &WorkspaceId,
+        number: Option<u64>,
+        part: DiskPart,
+    ) -> Later<'_, Result<Download, HostError>>;
 
     /// Makes a point the content of the disk of a machine that rests. What the disk had is kept as the branch
     /// that is answered.

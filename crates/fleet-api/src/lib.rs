@@ -17,5 +17,13 @@ pub mod points;
 pub mod ticket;
 pub mod work;
 
+/// Something that is given out as a file.
+pub struct Download {
+    /// Where it is known before it begins.
+    pub bytes: Option<u64>,
+    /// It is whole only when it has come to its end without an error.
+    pub content: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+}
+
 /// A future that can be sent among threads and behind a trait object.
 pub type Later<'a, T> = futures::future::BoxFuture<'a, T>;

@@ -78,6 +78,16 @@ pub struct LiveDisk {
     pub lost_blocks: u64,
 }
 
+/// What is given out of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "kebab-case")]
+pub enum DiskPart {
+    /// All of it, as a qcow2 file that stands alone.
+    Image,
+    /// What is below a folder, an absolute path, as a tar archive packed with gzip.
+    Files { folder: String },
+}
+
 /// The point that a new workspace's disk begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

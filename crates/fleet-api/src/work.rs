@@ -4,7 +4,6 @@
 //! the disk, so that it is there when the machine, or its disk, is not.
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncRead;
 
 /// Which saved work is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,12 +93,4 @@ pub struct WorkRestored {
     pub before: String,
     /// Written or removed.
     pub files: u32,
-}
-
-/// A git bundle of one state, without what the remotes had.
-pub struct WorkBundle {
-    /// Known when it comes from the store.
-    pub bytes: Option<u64>,
-    /// It is whole only when it has come to its end without an error.
-    pub content: Box<dyn AsyncRead + Send + Unpin>,
 }

@@ -8,6 +8,7 @@ use disk_server::DoorChoice;
 use fleet_api::host::RunSpec;
 use monitor_protocol::client::MonitorClient;
 use monitor_protocol::messages::{Settle, request};
+use storage::spec::StoreSpec;
 use storage::verify::Damage;
 use vm_monitor::folder::Folder;
 
@@ -30,7 +31,7 @@ pub struct Stored {
 
 /// Has every running workspace of the host whose data lies in `data` send what it has, and tells how much the store has
 /// of each.
-pub async fn settle(data: &Path) -> io::Result<Vec<Stored>> {
+pub async fn settle(data: &Path, store: Option<StoreSpec>) -> io::Result<Vec<Stored>> {
     let folders = Folders::new(data.into());
     let mut workspaces = Vec::new();
     for spec in specs(&folders)? {
@@ -41,7 +42,7 @@ pub async fn settle(data: &Path) -> io::Result<Vec<Stored>> {
         let settled = matches!(tokio::time::timeout(SETTLED_WITHIN, asked).await, Ok(Ok(_)));
         workspaces.push((spec, settled));
     }
-    let disks = Disks::open(data, None, DoorChoice::Auto)?;
+    let disks = Disks::open(data, store, DoorChoice::Auto)?;
     let look = move || -> storage::Result<Vec<Stored>> {
         let stored = workspaces.into_iter().map(|(spec, settled)| {
             Ok(Stored {
@@ -73,7 +74,11 @@ fn specs(folders: &Folders) -> io::Result<Vec<RunSpec>> {
 }
 
 /// Reads all of the store in `data` that is needed. Blocks.
-pub fn verify(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Vec<Damage>> {
-    let disks = Disks::open(data, None, DoorChoice::Auto)?;
+pub fn verify(
+    data: &Path,
+    store: Option<StoreSpec>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> io::Result<Vec<Damage>> {
+    let disks = Disks::open(data, store, DoorChoice::Auto)?;
     disks.verify(progress).map_err(io::Error::other)
 }

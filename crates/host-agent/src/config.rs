@@ -23,12 +23,7 @@ pub struct HostConfig {
     /// This program; run as `PROGRAM vm-monitor …` for each virtual machine.
     pub program: PathBuf,
     pub driver: Driver,
-    /// Where what workspaces write goes within seconds; absent: a folder beside the rest.
-    pub store: Option<StoreSpec>,
-    /// How virtual machines get to their disks.
-    pub door: DoorChoice,
-    /// So often a point in time is taken of what runs and has written since the last.
-    pub points_every: Duration,
+    pub storage: StorageConfig,
     pub room: Room,
     /// Between looks for saved work that the store does not have.
     pub work_every: Duration,
@@ -85,6 +80,63 @@ impl Default for Room {
             memory_overhead_mib: 96,
             vcpus_per_cpu: 16,
             disk_reserve_mib: 2048,
+        }
+    }
+}
+
+/// Where disks are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Where what workspaces write goes within seconds; absent: the folder `store` beside the rest.
+    pub store: Option<StoreSpec>,
+    /// How virtual machines get to their disks.
+    pub door: DoorChoice,
+    /// So often a point in time is taken of what runs and has written since the last; 0: never by itself.
+    pub points_every_minutes: u32,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            store: None,
+            door: DoorChoice::Auto,
+            points_every_minutes: 15,
+        }
+    }
+}
+
+impl StorageConfig {
+    /// With the keys of a store from the variables that its own tools read, where the file has none.
+    pub fn with_variables(mut self, read: impl Fn(&str) -> Option<String>) -> Self {
+        if let Some(StoreSpec::S3(s3)) = &mut self.store {
+            for (key, variable) in [
+                (&mut s3.access_key_id, "AWS_ACCESS_KEY_ID"),
+                (&mut s3.secret_access_key, "AWS_SECRET_ACCESS_KEY"),
+            ] {
+                if key.is_empty() {
+                    *key = read(variable).unwrap_or_default();
+                }
+            }
+        }
+        self
+    }
+
+    /// What keeps it from being used, for whoever wrote it.
+    pub fn problem(&self) -> Option<&'static str> {
+        match &self.store {
+            Some(StoreSpec::S3(s3)) if s3.bucket.is_empty() => {
+                Some("storage.store.bucket is missing")
+            }
+            Some(StoreSpec::S3(s3))
+                if s3.access_key_id.is_empty() || s3.secret_access_key.is_empty() =>
+            {
+                Some(
+                    "the store's keys are missing: set storage.store.access_key_id and secret_access_key, or \
+                     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                )
+            }
+            Some(StoreSpec::S3(_) | StoreSpec::Folder { .. }) | None => None,
         }
     }
 }
@@ -234,9 +286,7 @@ impl HostConfig {
                 program: None,
                 accelerator: AcceleratorChoice::Auto,
             },
-            store: None,
-            door: DoorChoice::Auto,
-            points_every: Duration::from_secs(15 * 60),
+            storage: StorageConfig::default(),
             room: Room::default(),
             work_every: Duration::from_secs(60),
             network: NetworkPolicy::default(),
@@ -250,6 +300,22 @@ impl HostConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_needs_its_keys_and_takes_them_from_variables() {
+        let text = r#"{ "store": { "kind": "s3", "bucket": "b", "region": "r" } }"#;
+        let config: StorageConfig = serde_json::from_str(text).unwrap();
+        assert!(config.problem().unwrap().contains("AWS_ACCESS_KEY_ID"));
+        let config = config.with_variables(|name| Some(format!("of {name}")));
+        assert_eq!(config.problem(), None);
+        let Some(StoreSpec::S3(s3)) = &config.store else {
+            panic!("{config:?}")
+        };
+        assert_eq!(s3.secret_access_key, "of AWS_SECRET_ACCESS_KEY");
+        assert!(!format!("{config:?}").contains("of AWS"));
+        let misspelt = text.replace("region", "regoin");
+        assert!(serde_json::from_str::<StorageConfig>(&misspelt).is_err());
+    }
 
     #[test]
     fn a_proxy_comes_from_the_usual_variables() {

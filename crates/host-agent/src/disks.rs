@@ -8,22 +8,25 @@ use std::sync::{Mutex, PoisonError};
 
 use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
-use fleet_api::points::Origin;
+use fleet_api::points;
 use model::WorkspaceId;
-use storage::Result;
-use storage::base::BaseCache;
+use storage::base::{BaseCache, Origin};
 use storage::collect::{Rules, Usage, collect, usage};
 use storage::disk::{Clock, SystemClock, size_in_blocks};
+use storage::import::publish;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
 use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 use storage::store::Store;
 use storage::verify::{self, Damage};
+use storage::{Result, StorageError};
 
 use crate::images::ImageNames;
 use crate::runner::record;
 use crate::work::shelf::Shelf;
 
+/// Packs of a base that are made beside each other.
+const PUBLISHING: usize = 2;
 /// Whose the bases are: everybody's.
 const BASES: &str = "bases";
 /// Whose a workspace is that a control plane of the first version started.
@@ -143,6 +146,50 @@ impl Disks {
         Ok(())
     }
 
+    /// Stores the base image of a set, for other hosts; where the store is this host's own there are none. Blocks, the
+    /// first time for long.
+    pub fn publish(&self, images: &ImageNames, base: &Path) -> Result<()> {
+        if !self.store.is_remote() {
+            return Ok(());
+        }
+        let (store, keys, disk) = (self.store()?, self.keys(BASES)?, base_name(images)?);
+        if store.newest(&keys, &disk, 0)?.is_some() {
+            return Ok(());
+        }
+        let version = Version {
+            tenant: keys.tenant().clone(),
+            disk,
+            number: 1,
+        };
+        let origin = Origin::new(&store, &keys, version);
+        match publish(base, &origin, &SystemEntropy, PUBLISHING) {
+            // Another host was faster.
+            Err(StorageError::Fenced { .. }) => Ok(()),
+            published => published.map(drop),
+        }
+    }
+
+    /// Whether the store answers and is one that disks can be trusted to. Blocks.
+    pub fn check(&self) -> Result<()> {
+        self.store()?.probe()
+    }
+
+    /// Where the store is, for a person.
+    pub fn place(&self) -> String {
+        match &self.store {
+            StoreSpec::Folder { path } => format!("the folder {}", path.display()),
+            StoreSpec::S3(s3) => match &s3.endpoint {
+                Some(endpoint) => format!("the bucket {} at {endpoint}", s3.bucket),
+                None => format!("the bucket {} in {}", s3.bucket, s3.region),
+            },
+        }
+    }
+
+    /// It survives the loss of this host.
+    pub fn is_remote(&self) -> bool {
+        self.store.is_remote()
+    }
+
     /// What is kept of a workspace's disk. Blocks.
     pub fn usage(&self, run: &RunSpec) -> Result<Usage> {
         let keys = self.keys(tenant_of(run))?;
@@ -150,7 +197,7 @@ impl Disks {
     }
 
     /// The version that a new disk begins with, of the same organisation's.
-    pub fn version(&self, run: &RunSpec, origin: &Origin) -> Result<Version> {
+    pub fn version(&self, run: &RunSpec, origin: &points::Origin) -> Result<Version> {
         Ok(Version {
             tenant: Tenant::new(tenant_of(run))?,
             disk: disk_name(&origin.workspace)?,

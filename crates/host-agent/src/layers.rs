@@ -1,15 +1,21 @@
 //! The layers of isolation and speed that this host has, for `roost doctor`: each on or off, and what to do.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fleet_api::host::Layer;
 use microvm::machine::Machine;
 use microvm::spec::Accelerator;
+use tokio::time::timeout;
 
 use crate::config::{Driver, NetworkMode};
+use crate::failure::chain;
 use crate::network::{namespace, resolver};
 use crate::runner::Context;
 use crate::{capacity, vmm_user};
+
+/// A store that does not answer in so long is as good as away.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// All layers, in the order in which a person reads them.
 pub async fn all(context: &Context) -> Vec<Layer> {
@@ -23,6 +29,7 @@ pub async fn all(context: &Context) -> Vec<Layer> {
     layers.push(cgroups(context));
     layers.push(images(context));
     layers.push(disk(context));
+    layers.push(store(context).await);
     layers.push(memory(context));
     layers.push(device(
         "fuse",
@@ -320,6 +327,35 @@ fn disk(context: &Context) -> Layer {
             "delete workspaces or files, or move the data folder to a larger disk",
         )
     }
+}
+
+async fn store(context: &Context) -> Layer {
+    const NAME: &str = "store";
+    let disks = context.disks.clone();
+    let place = disks.place();
+    if !disks.is_remote() {
+        let text = format!("{place}: what workspaces write is as safe as this host's disk");
+        return on(NAME, false, text);
+    }
+    let checked = tokio::task::spawn_blocking(move || disks.check());
+    let problem = match timeout(STORE_ANSWERS_WITHIN, checked).await {
+        Ok(Ok(Ok(()))) => {
+            let text = format!("{place}: what workspaces write is there within seconds");
+            return on(NAME, false, text);
+        }
+        Ok(Ok(Err(error))) => chain(&error),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!(
+            "it has not answered within {} s",
+            STORE_ANSWERS_WITHIN.as_secs()
+        ),
+    };
+    off(
+        NAME,
+        false,
+        format!("{place}: {problem}. Workspaces go on; what they write is on this host alone"),
+        "see to it that the store can be reached with the keys in storage.store; what waits is sent by itself then",
+    )
 }
 
 fn memory(context: &Context) -> Layer {

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fleet_api::Later;
 use fleet_api::control::GitCredentials;
 use fleet_api::host::{
     ByteStream, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent, Layer,
     Observed, RepositoryStatus, RunSpec,
 };
-use fleet_api::points::{Point, PointKind, Points};
-use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
+use fleet_api::points::{DiskPart, Point, PointKind, Points};
+use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
+use fleet_api::{Download, Later};
 use model::{OrganizationId, WorkspaceId};
 use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
 use tokio::time::timeout;
@@ -107,7 +107,11 @@ impl LocalHost {
         );
         let is_process = matches!(config.driver, Driver::Process { .. });
         let (events, _) = broadcast::channel(EVENTS);
-        let disks = Disks::open(folders.data(), config.store.clone(), config.door);
+        let disks = Disks::open(
+            folders.data(),
+            config.storage.store.clone(),
+            config.storage.door,
+        );
         let disks = disks.map_err(|source| SetupError::Folder {
             path: folders.data().join("keys"),
             source,
@@ -144,7 +148,8 @@ impl LocalHost {
             context,
         };
         if !is_process {
-            let every = host.context.config.points_every;
+            let every = host.context.config.storage.points_every_minutes;
+            let every = Duration::from_secs(60 * u64::from(every));
             tokio::spawn(keep_points(host.disk_points(), every));
         }
         let context = host.context.clone();
@@ -382,9 +387,21 @@ async fn prepare(context: Arc<Context>) {
                 tracing::warn!(%error, "old images are kept: a disk's record is unreadable")
             }
         }
-        let files = current.map(|names| images.files(&names))?;
+        let files = match &current {
+            Ok(names) => images.files(names),
+            Err(_) => return current.map(|names| images.files(&names)),
+        };
         if let Err(error) = disks.adopt(&files.base) {
             tracing::warn!(%error, "the base image cannot be taken up");
+        }
+        if let Ok(names) = &current
+            && let Err(error) = disks.publish(names, &files.base)
+        {
+            let error = crate::failure::chain(&error);
+            tracing::warn!(
+                error,
+                "other hosts cannot have the base image from the store"
+            );
         }
         Ok::<_, ImageError>(files)
     });
@@ -544,7 +561,7 @@ impl Host for LocalHost {
         workspace: &WorkspaceId,
         owner: &OrganizationId,
         work: &WorkName,
-    ) -> Later<'_, Result<WorkBundle, HostError>> {
+    ) -> Later<'_, Result<Download, HostError>> {
         let (requests, work) = (self.work(workspace, Some(owner)), work.clone());
         Box::pin(async move { requests.bundle(&work).await })
     }
@@ -594,6 +611,16 @@ impl Host for LocalHost {
     ) -> Later<'_, Result<(), HostError>> {
         let (points, workspace) = (self.disk_points(), workspace.clone());
         Box::pin(async move { points.give_up(&workspace, number).await })
+    }
+
+    fn download_disk(
+        &self,
+        workspace: &WorkspaceId,
+        number: Option<u64>,
+        part: DiskPart,
+    ) -> Later<'_, Result<Download, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.download(&workspace, number, part).await })
     }
 
     fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>> {

@@ -1,8 +1,11 @@
 //! Points in time of the workspaces' disks: in the words of the contract, and kept by policy.
 //!
+//! - [`download`]: disks and their files, given out. [`files`]: files of a disk that nobody has mounted.
 //! - [`service`]: what can be done with them.
 //! - [`retention`]: which of those that the host took itself are given up. Pure.
 
+pub mod download;
+pub mod files;
 pub mod retention;
 pub mod service;
 

@@ -28,6 +28,7 @@ use serde_json::json;
 use self::archive::{Archive, Contents};
 use crate::config::{Config, default_data};
 use crate::data_folder::DataFolder;
+use crate::host;
 use crate::print;
 
 /// The copy of the database.
@@ -54,7 +55,7 @@ impl Backup {
         let path = self.data.clone().unwrap_or_else(default_data);
         let config = Config::load(&path)?;
         let data = DataFolder::visit(&path)?;
-        let workspaces = settle(data.path())
+        let workspaces = settle(data.path(), host::storage(&config)?.store)
             .await
             .context("cannot look at the workspaces")?;
         let work = tempfile::Builder::new()

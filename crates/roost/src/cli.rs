@@ -9,6 +9,7 @@ mod exec;
 mod forward;
 mod guest;
 mod hint;
+mod keep;
 mod login;
 mod output;
 mod profile;

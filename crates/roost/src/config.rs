@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use host_agent::config::{AcceleratorChoice, GitPolicy, NetworkPolicy, Room};
+use host_agent::config::{AcceleratorChoice, GitPolicy, NetworkPolicy, Room, StorageConfig};
 use model::{Limits, Size};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,7 @@ pub struct Config {
     pub limits: Limits,
     pub default_size: Size,
     pub room: Room,
+    pub storage: StorageConfig,
     pub network: NetworkPolicy,
     pub git: GitPolicy,
 }
@@ -63,6 +64,7 @@ impl Default for Config {
             limits: Limits::default(),
             default_size: Size::default(),
             room: Room::default(),
+            storage: StorageConfig::default(),
             network: NetworkPolicy::default(),
             git: GitPolicy::default(),
         }
@@ -157,6 +159,17 @@ mod tests {
             }
         );
         assert_eq!(config.room, Room::default());
+    }
+
+    #[test]
+    fn a_store_of_ones_own_is_named_in_the_file() {
+        let config = load(
+            "[storage]\npoints_every_minutes = 60\n[storage.store]\nkind = 's3'\nbucket = 'roost'\nregion = 'eu'\n",
+        )
+        .unwrap();
+        assert!(config.storage.store.is_some_and(|store| store.is_remote()));
+        assert_eq!(config.storage.points_every_minutes, 60);
+        assert!(load("[storage.store]\nkind = 'folder'\npath = '/s'\nx = 1\n").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use host_agent::HostConfig;
-use host_agent::config::{Driver, Proxy};
+use host_agent::config::{Driver, Proxy, StorageConfig};
 
 use crate::config::Config;
 
@@ -44,11 +44,22 @@ pub fn config(config: &Config, data: &Path) -> anyhow::Result<HostConfig> {
         },
     };
     host.room = config.room;
+    host.storage = storage(config)?;
     host.network = config.network.clone();
     host.git = config.git.clone();
     host.proxy = Proxy::from_variables(|name| std::env::var(name).ok())?;
     host.extra_certificates = extra_certificates();
     Ok(host)
+}
+
+/// Where disks are kept, with the keys to it.
+pub fn storage(config: &Config) -> anyhow::Result<StorageConfig> {
+    let read = |name: &str| std::env::var(name).ok();
+    let storage = config.storage.clone().with_variables(read);
+    match storage.problem() {
+        Some(problem) => anyhow::bail!("config.toml: {problem}"),
+        None => Ok(storage),
+    }
 }
 
 fn extra_certificates() -> Vec<String> {

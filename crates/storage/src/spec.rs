@@ -58,7 +58,7 @@ pub struct BaseSpec {
 
 /// Where objects lie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum StoreSpec {
     Folder { path: PathBuf },
     S3(S3Spec),
@@ -66,13 +66,16 @@ pub enum StoreSpec {
 
 /// A bucket of Amazon's S3 or of anything that speaks like it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct S3Spec {
     pub bucket: String,
     pub region: String,
     /// URL of a server that is not Amazon's.
     #[serde(default)]
     pub endpoint: Option<String>,
+    #[serde(default)]
     pub access_key_id: String,
+    #[serde(default)]
     pub secret_access_key: String,
 }
 
@@ -150,7 +153,8 @@ impl DiskSpec {
         })
     }
 
-    fn base(&self, world: &World) -> Result<Option<Arc<dyn Below>>> {
+    /// The image below it, from this host's cache.
+    pub fn base(&self, world: &World) -> Result<Option<Arc<dyn Below>>> {
         let Some(base) = &self.base else {
             return Ok(None);
         };

@@ -2,8 +2,9 @@
 
 use control_api::points::{DiskNow, Follows, Fork, LiveDisk, Point, PointKind, PointList};
 use control_api::problem::{Kind, Problem};
+use fleet_api::Download;
 use fleet_api::host::HostError;
-use fleet_api::points::{self, Origin};
+use fleet_api::points::{self, DiskPart, Origin};
 
 use super::App;
 use super::identity::Caller;
@@ -55,6 +56,34 @@ impl App {
         Ok(one(branch))
     }
 
+    /// The disk or files of it, and what to call that.
+    pub async fn download_disk(
+        &self,
+        caller: &Caller,
+        name_or_id: &str,
+        number: Option<u64>,
+        part: DiskPart,
+    ) -> Outcome<(String, Download)> {
+        let row = self.own(caller, name_or_id).await?;
+        if let DiskPart::Files { folder } = &part
+            && !is_plain_path(folder)
+        {
+            let detail = "The folder is an absolute path without . and .., such as /workspaces.";
+            return Err(Problem::new(Kind::InvalidField, detail)
+                .field("folder")
+                .into());
+        }
+        let at = number.map_or_else(String::new, |number| format!("-{number}"));
+        let name = match &part {
+            DiskPart::Image => format!("{}{at}.qcow2", row.name),
+            DiskPart::Files { .. } => format!("{}{at}.tar.gz", row.name),
+        };
+        let host = self.host_of(&row)?;
+        let download = host.download_disk(&row.id, number, part);
+        let download = download.await.map_err(|error| explain(&row, error))?;
+        Ok((name, download))
+    }
+
     /// The workspace and the point that a fork begins with; without a number, a point that is taken for it.
     pub(super) async fn origin(
         &self,
@@ -93,6 +122,11 @@ impl App {
             .await?;
         Ok(())
     }
+}
+
+fn is_plain_path(path: &str) -> bool {
+    path.strip_prefix('/')
+        .is_some_and(|rest| !rest.split('/').any(|part| matches!(part, "." | "..")))
 }
 
 fn check_name(name: &str) -> Outcome<String> {

@@ -4,7 +4,8 @@ use control_api::work::{
     SaveOutcome, SavedRepository, SavedWork, WorkList, WorkName, WorkProblem, WorkRestored,
     WorkSaved,
 };
-use fleet_api::work::{self, ListedWork, WorkBundle};
+use fleet_api::Download;
+use fleet_api::work::{self, ListedWork};
 
 use super::App;
 use super::identity::Caller;
@@ -66,7 +67,7 @@ impl App {
         caller: &Caller,
         name_or_id: &str,
         name: &WorkName,
-    ) -> Outcome<(String, WorkBundle)> {
+    ) -> Outcome<(String, Download)> {
         let row = self.own(caller, name_or_id).await?;
         let host = self.host_of(&row)?;
         let bundle = host.bundle_work(&row.id, &row.organization, &named(name));

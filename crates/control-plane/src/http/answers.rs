@@ -2,19 +2,60 @@
 
 use aide::OperationOutput;
 use aide::generate::GenContext;
-use aide::openapi::{Operation, Response as Described};
+use aide::openapi::{MediaType, Operation, Response as Described};
 use axum::Json;
+use axum::body::Body as Content;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_api::problem::Problem;
+use fleet_api::Download;
 use http_api::answers::{describe_body, describe_problem, describe_status, respond};
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio_util::io::ReaderStream;
 
 use crate::fault::Fault;
 
 /// 200 with a cookie.
 pub struct WithCookie<T>(pub String, pub T);
+
+/// A file of this name. No page, whatever is in it.
+pub struct Attachment(pub String, pub Download);
+
+const ANY_BYTES: &str = "application/octet-stream";
+
+impl IntoResponse for Attachment {
+    fn into_response(self) -> Response {
+        let Self(file, Download { bytes, content }) = self;
+        let mut response = Response::new(Content::from_stream(ReaderStream::new(content)));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ANY_BYTES));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        if let Some(bytes) = bytes {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        }
+        let disposition = format!("attachment; filename=\"{file}\"");
+        let disposition = HeaderValue::try_from(disposition)
+            .unwrap_or_else(|_| HeaderValue::from_static("attachment"));
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+        response
+    }
+}
+
+impl OperationOutput for Attachment {
+    type Inner = ();
+
+    fn inferred_responses(_: &mut GenContext, _: &mut Operation) -> Vec<(Option<u16>, Described)> {
+        let described = Described {
+            description: "The file; it is whole only when the answer comes to its end.".into(),
+            content: IndexMap::from([(ANY_BYTES.to_owned(), MediaType::default())]),
+            ..Described::default()
+        };
+        vec![(Some(200), described)]
+    }
+}
 
 /// 204 with a cookie.
 pub struct CookieOnly(pub String);

@@ -145,6 +145,19 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             ),
         )
         .api_route_with(
+            "/workspaces/{workspace}/disk",
+            get(points::image),
+            named("workspaces", "The disk as a qcow2 file, running or not"),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/disk/files",
+            get(points::files),
+            named(
+                "workspaces",
+                "Files of the disk as a tar.gz, running or not",
+            ),
+        )
+        .api_route_with(
             "/workspaces/{workspace}/starts",
             get(starts::list),
             named("workspaces", "Timelines of starts"),

@@ -99,6 +99,38 @@ async fn a_disk_grows_while_its_workspace_runs_and_does_not_shrink() {
 }
 
 #[tokio::test]
+async fn a_disk_and_its_files_are_given_out() {
+    let world = World::new();
+    let running = Running::new(&world).await;
+    let api = administrator(&running.control).await;
+    let made = api.create(json!({ "name": "notes" })).await;
+    let point: Point = api.post("/api/v1/workspaces/notes/points", json!({})).await;
+    let get = async |rest: &str| {
+        let path = format!("/api/v1/workspaces/notes/disk{rest}");
+        let response = api.send(Method::GET, &path, None).await;
+        let name = response.headers()["content-disposition"].to_str().unwrap();
+        (name.to_owned(), response.text().await.unwrap())
+    };
+    let (name, content) = get(&format!("?point={}", point.number)).await;
+    assert_eq!(name, "attachment; filename=\"notes-1.qcow2\"");
+    assert_eq!(content, format!("{} Some(1) Image", made.id));
+    let (name, content) = get("/files").await;
+    assert_eq!(name, "attachment; filename=\"notes.tar.gz\"");
+    assert!(
+        content.contains("None Files { folder: \"/workspaces\" }"),
+        "{content}"
+    );
+    for (rest, kind) in [
+        ("?point=9", Kind::NotFound),
+        ("/files?folder=workspaces", Kind::InvalidField),
+        ("/files?folder=/workspaces/../etc", Kind::InvalidField),
+    ] {
+        let path = format!("/api/v1/workspaces/notes/disk{rest}");
+        is(&api.problem(Method::GET, &path, None).await, kind);
+    }
+}
+
+#[tokio::test]
 async fn a_fork_that_cannot_be_is_refused_before_anything_is_made() {
     let world = World::new();
     let running = Running::new(&world).await;

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
-use fleet_api::Later;
 use fleet_api::host::{
     Accelerator, ByteStream, CloneState, FailureKind, GuestFigures, GuestStream, Host,
     HostDescription, HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus,
     RunSpec, StartFailure,
 };
-use fleet_api::points::{Point, PointKind, Points};
-use fleet_api::work::{
-    ListedWork, SaveOutcome, WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved,
-};
+use fleet_api::points::{DiskPart, Point, PointKind, Points};
+use fleet_api::work::{ListedWork, SaveOutcome, WorkListing, WorkName, WorkRestored, WorkSaved};
+use fleet_api::{Download, Later};
 use model::{OrganizationId, WorkspaceId};
 use tokio::sync::{Notify, broadcast};
 
@@ -413,11 +411,11 @@ impl Host for Script {
         _: &WorkspaceId,
         _: &OrganizationId,
         work: &WorkName,
-    ) -> Later<'_, Result<WorkBundle, HostError>> {
+    ) -> Later<'_, Result<Download, HostError>> {
         let found = self.state().find(work);
         Box::pin(async {
             let bundle = found?.bundle;
-            Ok(WorkBundle {
+            Ok(Download {
                 bytes: bundle,
                 content: Box::new(&b"a bundle"[..]),
             })
@@ -468,6 +466,29 @@ impl Host for Script {
     fn remove_point(&self, _: &WorkspaceId, number: u64) -> Later<'_, Result<(), HostError>> {
         self.state().points.retain(|point| point.number != number);
         Box::pin(async { Ok(()) })
+    }
+
+    fn download_disk(
+        &self,
+        workspace: &WorkspaceId,
+        number: Option<u64>,
+        part: DiskPart,
+    ) -> Later<'_, Result<Download, HostError>> {
+        let known = self
+            .state()
+            .points
+            .iter()
+            .any(|point| Some(point.number) == number);
+        let content = format!("{workspace} {number:?} {part:?}");
+        Box::pin(async move {
+            if let Some(number) = number.filter(|_| !known) {
+                return Err(HostError::NoPoint { number });
+            }
+            Ok(Download {
+                bytes: Some(content.len() as u64),
+                content: Box::new(std::io::Cursor::new(content)),
+            })
+        })
     }
 
     fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>> {

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use fleet_api::Later;
 use fleet_api::control::{Caller, Directory, Route, Setting};
 use fleet_api::host::*;
-use fleet_api::points::{Point, Points};
+use fleet_api::points::{DiskPart, Point, Points};
 use fleet_api::ticket::{Door, Ticket, TicketKey};
-use fleet_api::work::{WorkBundle, WorkListing, WorkName, WorkRestored, WorkSaved};
+use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
+use fleet_api::{Download, Later};
 use gateway::{Config, Gateway};
 use model::{OrganizationId, UserId, WorkspaceId, WorkspaceName};
 use tokio::io::DuplexStream;
@@ -422,7 +422,7 @@ impl Host for FakeHost {
         _workspace: &WorkspaceId,
         _owner: &OrganizationId,
         _work: &WorkName,
-    ) -> Later<'_, Result<WorkBundle, HostError>> {
+    ) -> Later<'_, Result<Download, HostError>> {
         unreachable!("the gateway carries no bundles")
     }
 
@@ -464,6 +464,15 @@ impl Host for FakeHost {
         _number: u64,
     ) -> Later<'_, Result<(), HostError>> {
         unreachable!("the gateway knows no points")
+    }
+
+    fn download_disk(
+        &self,
+        _workspace: &WorkspaceId,
+        _number: Option<u64>,
+        _part: DiskPart,
+    ) -> Later<'_, Result<Download, HostError>> {
+        unreachable!("the gateway gives out no disks")
     }
 
     fn go_back(

@@ -4,11 +4,11 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use fleet_api::Download;
 use fleet_api::host::{HostError, StartFailure};
 use fleet_api::points::DiskPart;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures::stream::poll_fn;
 use model::WorkspaceId;
 use storage::disk::Below;

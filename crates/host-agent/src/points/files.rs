@@ -134,11 +134,7 @@ impl Walk<'_> {
         }
     }
 
-    fn leave_out(
-        &mut self,
-        path: &str,
-        why: &dyn std::fmt::Display,
-    ) -> Result<(), ArchiveError> {
+    fn leave_out(&mut self, path: &str, why: &dyn std::fmt::Display) -> Result<(), ArchiveError> {
         use std::fmt::Write as _;
         // Writing to a text does not fail.
         let _ = writeln!(self.left_out, "{path}: {why}");
@@ -164,8 +160,7 @@ fn header(metadata: &Metadata, kind: tar::EntryType, size: u64) -> tar::Header {
     header.set_mode(u32::from(metadata.mode()) & 0o7777);
     header.set_uid(metadata.uid().into());
     header.set_gid(metadata.gid().into());
-    let modified = metadata.modified().duration_since_epoch();
-    header.set_mtime(modified.as_secs());
+    header.set_mtime(u64::try_from(metadata.modified().seconds()).unwrap_or(0));
     header
 }
 

@@ -38,7 +38,7 @@ pub struct Service {
     pub runners: Runners,
 }
 
-fn failed(message: impl Into<String>) -> HostError {
+pub(super) fn failed(message: impl Into<String>) -> HostError {
     HostError::Failed {
         message: message.into(),
     }
@@ -113,7 +113,11 @@ impl Service {
         branch.ok_or_else(|| failed("what was left behind is not kept any more"))
     }
 
-    async fn find(&self, workspace: &WorkspaceId, number: u64) -> Result<Option<Point>, HostError> {
+    pub(super) async fn find(
+        &self,
+        workspace: &WorkspaceId,
+        number: u64,
+    ) -> Result<Option<Point>, HostError> {
         let points = of_usage(&self.usage(workspace).await?).points;
         Ok(points.into_iter().find(|point| point.number == number))
     }
@@ -132,7 +136,7 @@ impl Service {
     }
 
     /// What was wanted of the workspace last.
-    fn wanted(&self, workspace: &WorkspaceId) -> Result<RunSpec, HostError> {
+    pub(super) fn wanted(&self, workspace: &WorkspaceId) -> Result<RunSpec, HostError> {
         if let Driver::Process { .. } = self.context.config.driver {
             return Err(failed(
                 "a workspace without a virtual machine has no disk of its own",
@@ -149,13 +153,13 @@ impl Service {
     }
 
     /// The monitor of a machine that has its disk open.
-    fn running(&self, workspace: &WorkspaceId) -> Option<Monitor> {
+    pub(super) fn running(&self, workspace: &WorkspaceId) -> Option<Monitor> {
         matches!(self.state(workspace), Some(State::Running { .. }))
             .then(|| Monitor::new(&self.context.folders.monitor(workspace)))
     }
 
     /// Works on the disk of a machine that rests; a start that comes meanwhile waits.
-    async fn at_rest<T: Send + 'static>(
+    pub(super) async fn at_rest<T: Send + 'static>(
         &self,
         workspace: &WorkspaceId,
         work: impl FnOnce(&Resting<'_>) -> Result<T, StartFailure> + Send + 'static,
@@ -208,7 +212,7 @@ impl Service {
         let since =
             last.unwrap_or_else(|| newest.map_or(now_ms(), |kept| kept.manifest.written_ms));
         let is_due = now_ms().saturating_sub(since) >= every.as_millis() as u64;
-        if is_due && (!is_named || unsent > 0) {
+        if !every.is_zero() && is_due && (!is_named || unsent > 0) {
             self.take(workspace, "Automatic", PointKind::Automatic)
                 .await?;
         }
@@ -219,12 +223,12 @@ impl Service {
     }
 }
 
-/// Takes and gives up points for as long as the host is there.
+/// Takes and gives up points for as long as the host is there; with `every` zero it takes none.
 pub async fn keep_points(service: Service, every: Duration) {
     let (context, runners) = (service.context, Arc::downgrade(&service.runners));
     drop(service.runners);
     loop {
-        tokio::time::sleep(LOOKED_EVERY.min(every)).await;
+        tokio::time::sleep(LOOKED_EVERY).await;
         let Some(runners) = runners.upgrade() else {
             return;
         };

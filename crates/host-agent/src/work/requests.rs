@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fleet_api::Download;
 use fleet_api::host::{HostError, RunSpec};
 use fleet_api::work::{
-    ListedWork, SaveOutcome, WorkBundle, WorkListing, WorkName, WorkProblem, WorkRestored,
-    WorkSaved,
+    ListedWork, SaveOutcome, WorkListing, WorkName, WorkProblem, WorkRestored, WorkSaved,
 };
 use futures::{Stream, StreamExt, stream};
-use guest_protocol::client::{Download, Error as GuestError, Session};
+use guest_protocol::client::{Download as GuestDownload, Error as GuestError, Session};
 use guest_protocol::frames::failure::Kind;
 use guest_protocol::frames::{WipBundle, WipRestored, wip_saved};
 use model::{OrganizationId, WorkspaceId};
@@ -122,9 +122,9 @@ impl Requests {
     }
 
     /// Saved work to take away.
-    pub async fn bundle(&self, name: &WorkName) -> Result<WorkBundle, HostError> {
+    pub async fn bundle(&self, name: &WorkName) -> Result<Download, HostError> {
         if let Some(found) = self.find(name).await? {
-            return Ok(WorkBundle {
+            return Ok(Download {
                 bytes: Some(found.bytes()),
                 content: Box::new(reader(pieces(found))),
             });
@@ -139,7 +139,7 @@ impl Requests {
             ..WipBundle::default()
         };
         match session.wip_bundle(request).await {
-            Ok((_, download)) => Ok(WorkBundle {
+            Ok((_, download)) => Ok(Download {
                 bytes: None,
                 content: Box::new(reader(downloaded(session, download))),
             }),
@@ -266,7 +266,7 @@ fn pieces(attachment: Attachment) -> impl Stream<Item = std::io::Result<Bytes>> 
 /// The session has to stay for as long as something comes.
 fn downloaded(
     session: Session,
-    download: Download,
+    download: GuestDownload,
 ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
     stream::try_unfold((session, download), |(session, mut download)| async move {
         let piece = download.next().await.map_err(std::io::Error::other)?;

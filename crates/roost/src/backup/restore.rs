@@ -14,6 +14,7 @@ use control_plane::store::copy::{Database, bring_back};
 use super::archive::{CONTENTS, FORMAT, HEAD, Hashing, Head, Listed, Part};
 use super::{DATABASE, bar, show};
 use crate::config::Config;
+use crate::host;
 use crate::print;
 
 /// Larger ones of the archive's own entries are none.
@@ -56,7 +57,8 @@ impl Restore {
         };
         let files = files.with_context(|| format!("cannot restore {}", self.file.display()))?;
         let progress = bar("verified");
-        let damage = host_agent::backup::verify(work.path(), &mut |done, all| {
+        let store = host::storage(&Config::load(work.path())?)?.store;
+        let damage = host_agent::backup::verify(work.path(), store, &mut |done, all| {
             show(&progress, done, all);
         });
         progress.finish_and_clear();

@@ -1,15 +1,18 @@
 //! Points in time of a workspace's disk.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use control_api::points::{Fork as ForkFrom, Point, PointKind, PointList, TakePoint};
 use control_api::workspaces::{CreateWorkspace, Workspace, WorkspaceState};
+use reqwest::Method;
 use serde_json::json;
 
 use super::api::path_segment;
+use super::keep::keep;
 use super::output::table;
 use super::workspaces::settle;
 use super::{Api, Output};
@@ -66,6 +69,27 @@ enum Command {
         #[arg(long)]
         detach: bool,
     },
+    /// Write a point, or the disk as it is, to a qcow2 file that stands alone
+    Export {
+        workspace: String,
+        /// Its number or name
+        point: Option<String>,
+        /// File to write, `-` for standard output; absent: named after the workspace, here
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Write files of a point, or of the disk as it is, to a tar.gz; the workspace need not run, nor be able to
+    Files {
+        workspace: String,
+        /// Its number or name
+        point: Option<String>,
+        /// Folder on the disk
+        #[arg(long, default_value = "/workspaces")]
+        folder: String,
+        /// File to write, `-` for standard output; absent: named after the workspace, here
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// Give points up
     Rm {
         workspace: String,
@@ -83,6 +107,8 @@ impl Snapshots {
             | Command::Take { workspace, .. }
             | Command::Restore { workspace, .. }
             | Command::Fork { workspace, .. }
+            | Command::Export { workspace, .. }
+            | Command::Files { workspace, .. }
             | Command::Rm { workspace, .. } => workspace,
         }
     }
@@ -135,6 +161,34 @@ impl Snapshots {
                 let made: Workspace = api.post("/workspaces", &request).await?;
                 settle(api, made, detach, output).await
             }
+            Command::Export {
+                point,
+                output: file,
+                ..
+            } => {
+                let query = number(api, &path, point, &workspace).await?;
+                let usual = format!("{workspace}.qcow2");
+                give_out(api, &workspace, "disk", &query, (file, &usual), output).await
+            }
+            Command::Files {
+                point,
+                folder,
+                output: file,
+                ..
+            } => {
+                let mut query = number(api, &path, point, &workspace).await?;
+                query.push(("folder", folder));
+                let usual = format!("{workspace}.tar.gz");
+                give_out(
+                    api,
+                    &workspace,
+                    "disk/files",
+                    &query,
+                    (file, &usual),
+                    output,
+                )
+                .await
+            }
             Command::Rm { points, .. } => {
                 let list: PointList = api.get(&path).await?;
                 let found = points.iter().map(|point| find(&list, point, &workspace));
@@ -150,6 +204,46 @@ impl Snapshots {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+/// The point in a query; nothing for the disk as it is.
+async fn number(
+    api: &Api,
+    path: &str,
+    point: Option<String>,
+    workspace: &str,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let Some(point) = point else {
+        return Ok(Vec::new());
+    };
+    let list: PointList = api.get(path).await?;
+    let number = find(&list, &point, workspace)?.number;
+    Ok(vec![("point", number.to_string())])
+}
+
+/// Writes something of the disk to a file.
+async fn give_out(
+    api: &Api,
+    workspace: &str,
+    what: &str,
+    query: &[(&str, String)],
+    (file, usual): (Option<PathBuf>, &str),
+    output: Output,
+) -> anyhow::Result<()> {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(query)
+        .finish();
+    let path = format!("/workspaces/{}/{what}?{query}", path_segment(workspace));
+    let response = api.send(Method::GET, &path, None::<&()>).await?;
+    match keep(response, file, usual, output).await? {
+        None => Ok(()),
+        Some(saved) => {
+            let told = json!({ "file": saved.path, "bytes": saved.bytes });
+            output.print(&told, |_| {
+                format!("{} ({}).", saved.path.display(), bytes(saved.bytes))
+            })
         }
     }
 }

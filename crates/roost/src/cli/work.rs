@@ -1,21 +1,19 @@
 //! `roost work`: uncommitted work that was saved by itself.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
 use control_api::work::{
     SaveOutcome, SavedRepository, SavedWork, WorkList, WorkName, WorkRestored, WorkSaved,
 };
-use reqwest::header::CONTENT_DISPOSITION;
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::json;
 
 use super::api::path_segment;
+use super::keep::{Saved, keep};
 use super::output::table;
 use super::{Api, Output};
-use crate::print;
 
 /// What every name of saved work starts with.
 const PREFIX: &str = "refs/roost/wip/";
@@ -221,28 +219,11 @@ async fn bundle(
         .append_pair("reference", &name.reference)
         .finish();
     let path = format!("{}/bundle?{query}", below(&named.workspace));
-    let mut response = api.send(Method::GET, &path, None::<&()>).await?;
-    let broken = "the bundle did not come to its end: try again";
-    if file.as_deref() == Some(Path::new("-")) {
-        while let Some(piece) = response.chunk().await.context(broken)? {
-            print::bytes(&piece)?;
-        }
+    let response = api.send(Method::GET, &path, None::<&()>).await?;
+    let Some(Saved { path: file, bytes }) = keep(response, file, "work.bundle", output).await?
+    else {
         return Ok(());
-    }
-    let file = file.unwrap_or_else(|| file_name(&response));
-    let writing = || format!("writing {}", file.display());
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
     };
-    // It appears whole or not at all.
-    let mut part = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
-    let mut bytes = 0;
-    while let Some(piece) = response.chunk().await.context(broken)? {
-        part.write_all(&piece).with_context(writing)?;
-        bytes += piece.len() as u64;
-    }
-    part.persist(&file).with_context(writing)?;
     let told = json!({
         "file": file,
         "bytes": bytes,
@@ -256,14 +237,4 @@ async fn bundle(
             bytes.div_ceil(1024)
         )
     })
-}
-
-/// The name that the server gives it, unless that leads elsewhere.
-fn file_name(response: &Response) -> PathBuf {
-    let header = response.headers().get(CONTENT_DISPOSITION);
-    let name = header
-        .and_then(|text| text.to_str().ok())
-        .and_then(|text| text.split('"').nth(1))
-        .filter(|name| !name.starts_with('.') && !name.contains('/'));
-    name.unwrap_or("work.bundle").into()
 }

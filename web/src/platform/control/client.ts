@@ -125,6 +125,9 @@ export const control = {
   points: (id: string) => ask<PointList>('GET', `${at(id)}/points`),
   takePoint: (id: string, name: string | undefined) => ask<Point>('POST', `${at(id)}/points`, { name }),
   removePoint: (id: string, number: number) => ask<void>('DELETE', `${at(id)}/points/${number}`),
+  // Where the browser gets an archive of what is below /workspaces.
+  diskFiles: (id: string, point: number | undefined) =>
+    `/api/v1${at(id)}/disk/files${point === undefined ? '' : `?point=${point}`}`,
   restorePoint: (id: string, number: number) => ask<Point>('POST', `${at(id)}/points/${number}/restore`),
   work: (id: string) => ask<WorkList>('GET', `${at(id)}/work`),
   saveWork: (id: string) => ask<WorkSaved>('POST', `${at(id)}/work/save`),

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use disk_server::{ServerSpec, lock};
 use fleet_api::host::{FailureKind, RunSpec, StartFailure};
+use storage::StorageError;
 use storage::disk::Disk as Storage;
-use storage::manifest::Point;
+use storage::manifest::{Point, Version};
+use storage::snapshot::Snapshot;
 use tokio::runtime::Handle;
 
 use super::{Disk, DiskRecord, broken, disk_failure, file, image_failure, read_record};
@@ -49,6 +51,35 @@ impl Resting<'_> {
         let done = work(&disk).map_err(disk_failure)?;
         disk.flush().map_err(disk_failure)?;
         Ok(done)
+    }
+
+    /// A version of the disk, or without a number the newest, as the store has it.
+    pub fn snapshot(&self, number: Option<u64>) -> Result<Snapshot, StartFailure> {
+        let spec = self.disk(&self.record()?)?.server.disk;
+        let open = || {
+            let world = spec.world(Handle::try_current().ok().as_ref())?;
+            let (store, keys) = (&world.store, &world.keys);
+            let newest = || {
+                let newest = store.newest(keys, &spec.name, 0)?;
+                let none = || StorageError::Missing("any version of the disk".to_owned());
+                Ok::<_, StorageError>(newest.ok_or_else(none)?.version)
+            };
+            let version = match number {
+                None => newest()?,
+                Some(number) => Version {
+                    tenant: keys.tenant().clone(),
+                    disk: spec.name.clone(),
+                    number,
+                },
+            };
+            let (snapshot, unreadable) =
+                Snapshot::salvage(store, keys, &version, spec.base(&world)?)?;
+            for object in unreadable {
+                tracing::error!(object.object, %object.error, "something of a disk cannot be read");
+            }
+            Ok(snapshot)
+        };
+        open().map_err(disk_failure)
     }
 
     /// Makes version `to` the disk's content; what it has now is kept as `branch`. Answers the branch's version.

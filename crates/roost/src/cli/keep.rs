@@ -19,7 +19,7 @@ pub struct Saved {
 
 /// Writes an answer to `file`, or to one of the name that the server gives it, or for `-` to standard output: then
 /// there is nothing to tell. The file appears whole or not at all.
-pub async fn save(
+pub async fn keep(
     mut response: Response,
     file: Option<PathBuf>,
     usual: &str,
