@@ -1996,6 +1996,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/disk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Number of a point; absent: what the store has now, which is all that was written when the workspace is stopped. */
+                    point?: number | null;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The file; it is whole only when the answer comes to its end. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": unknown;
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/disk/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: {
+                    /** @description As for the whole disk. */
+                    point?: number | null;
+                    /** @description Absolute path; `/workspaces` when absent. */
+                    folder?: string | null;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description The file; it is whole only when the answer comes to its end. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": unknown;
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/starts": {
         parameters: {
             query?: never;
@@ -2358,7 +2460,7 @@ export interface paths {
             };
             requestBody?: never;
             responses: {
-                /** @description A git bundle of that commit, without what the remotes had. */
+                /** @description The file; it is whole only when the answer comes to its end. */
                 200: {
                     headers: {
                         [name: string]: unknown;
@@ -3357,6 +3459,32 @@ export interface components {
              * @description Number of the point.
              */
             point: number;
+        };
+        /** @description `GET …/disk`: a qcow2 file that stands alone, which is refused if anything of it is damaged. */
+        DiskImageQuery: {
+            /**
+             * Format: uint64
+             * @description Number of a point; absent: what the store has now, which is all that was written when the workspace is stopped.
+             * @default null
+             */
+            point: number | null;
+        };
+        /**
+         * @description `GET …/disk/files`: read from the disk itself, so that it takes no machine. What cannot be read is listed in a file
+         *      of the archive.
+         */
+        DiskFilesQuery: {
+            /**
+             * Format: uint64
+             * @description As for the whole disk.
+             * @default null
+             */
+            point: number | null;
+            /**
+             * @description Absolute path; `/workspaces` when absent.
+             * @default null
+             */
+            folder: string | null;
         };
         StartList: {
             /** @description Newest first. */
