@@ -262,6 +262,21 @@ pub struct Figures {
     pub disk_total: u64,
 }
 
+/// `GET …/largest-folders`: what takes the room on a running workspace's disk; takes seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LargestFolders {
+    /// The largest first; one whose room is nearly all in a folder below it is left out for that.
+    pub folders: Vec<FolderSize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FolderSize {
+    /// Absolute.
+    pub path: String,
+    /// With all that is below it.
+    pub bytes: u64,
+}
+
 /// `GET …/console`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Console {

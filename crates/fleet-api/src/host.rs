@@ -81,6 +81,12 @@ pub trait Host: Send + Sync + 'static {
     /// What a running workspace uses now.
     fn figures(&self, workspace: &WorkspaceId) -> Later<'_, Result<GuestFigures, HostError>>;
 
+    /// The folders that take most of a running machine's disk, the largest first. Looks at every file: takes seconds.
+    fn largest_folders(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Later<'_, Result<Vec<FolderSize>, HostError>>;
+
     /// The last `bytes` of the VM's console, of the running or the last start.
     fn console(&self, workspace: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>>;
 
@@ -342,6 +348,14 @@ pub struct GuestFigures {
     /// Bytes of the root file system.
     pub disk_used: u64,
     pub disk_total: u64,
+}
+
+/// A folder with all that is below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderSize {
+    /// Absolute.
+    pub path: String,
+    pub bytes: u64,
 }
 
 /// Which stream to the guest.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use fleet_api::control::GitCredentials;
 use fleet_api::host::{
-    ByteStream, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent, Layer,
-    Observed, RepositoryStatus, RunSpec,
+    ByteStream, FolderSize, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent,
+    Layer, Observed, RepositoryStatus, RunSpec,
 };
 use fleet_api::points::{DiskPart, Point, PointKind, Points};
 use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
@@ -31,6 +31,7 @@ use crate::layers;
 use crate::network::{Networks, namespace};
 use crate::points::service::{Runners, Service, keep_points};
 use crate::runner::context::{AtRest, Ledger, Machines};
+use crate::runner::folders::largest;
 use crate::runner::state::State;
 use crate::runner::watch::Monitor;
 use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
@@ -579,6 +580,14 @@ impl Host for LocalHost {
             }
             Ok(end::console(&self.context, &workspace, bytes))
         })
+    }
+
+    fn largest_folders(
+        &self,
+        workspace: &WorkspaceId,
+    ) -> Later<'_, Result<Vec<FolderSize>, HostError>> {
+        let monitor = self.reachable(workspace);
+        Box::pin(async move { largest(&monitor?.client).await })
     }
 
     fn grow_disk(

@@ -16,6 +16,7 @@
 //! - [`clone`]: fetches the repository inside the guest.
 //! - [`end`]: ends a virtual machine and clears away what it had.
 //! - [`watch`]: follows a virtual machine that runs.
+//! - [`folders`]: what takes the room on a guest's disk.
 //! - [`guest`]: streams and sessions to the guest.
 //! - [`steps`]: tells what happens.
 //! - [`context`]: what all runners share.
@@ -26,6 +27,7 @@ pub mod clone;
 pub mod context;
 pub mod disk;
 pub mod end;
+pub mod folders;
 pub mod guest;
 pub mod handle;
 mod owner;

@@ -493,6 +493,34 @@ async fn a_disk_goes_back_to_a_point_in_time_and_another_begins_with_one() {
     host.delete(&fork.workspace).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_whose_disk_is_full_boots_and_says_what_takes_the_room() {
+    let Some(images) = images() else { return };
+    let world = world(images, NetworkMode::Off).await;
+    let spec = wanted("full", 1);
+    run(&world, &spec).await;
+    // Also what is kept for root, so that not a block is left.
+    let fill = "sudo mkdir -p /workspaces/sample/target/big; cd /workspaces/sample/target/big; \
+                sudo fallocate -l $(( ($(stat -f -c %f /) - 2048) * 4096 )) most; \
+                sudo dd if=/dev/zero of=rest bs=4k 2>/dev/null; sync; df --output=pcent / | tail -n 1";
+    let used = exec(&world, &spec, fill).await.stdout;
+    assert_eq!(String::from_utf8_lossy(&used).trim(), "100%");
+    world.host.stop(&spec.workspace, 20_000).await.unwrap();
+    let spec = wanted("full", 2);
+    run(&world, &spec).await;
+    let largest = world.host.largest_folders(&spec.workspace).await.unwrap();
+    assert_eq!(largest[0].path, "/workspaces/sample/target/big");
+    // It can be used, and room can be made.
+    let output = exec(
+        &world,
+        &spec,
+        "sudo rm -r /workspaces/sample/target; echo ok > file; cat file",
+    )
+    .await;
+    assert_eq!(output.stdout, b"ok\n");
+    world.host.delete(&spec.workspace).await.unwrap();
+}
+
 /// Of the disk as it is here.
 fn check_file_system(world: &World, spec: &RunSpec) {
     let monitor = world.config.data.join("run");

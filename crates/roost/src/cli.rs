@@ -58,6 +58,8 @@ pub enum ClientCommand {
     Logs(workspaces::Logs),
     /// Open a workspace in the browser
     Open(workspaces::Open),
+    /// Show what takes the room on a running workspace's disk
+    Du(workspaces::Du),
     /// Points in time of a workspace's disk: list, take, restore, fork
     Snapshots(snapshots::Snapshots),
     /// List, save, restore and take away uncommitted work
@@ -78,6 +80,7 @@ impl ClientCommand {
             Self::PortForward(forward) => Some(&forward.workspace),
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
+            Self::Du(du) => Some(&du.workspace),
             Self::Snapshots(snapshots) => Some(snapshots.workspace()),
             Self::Work(work) => Some(work.workspace()),
         }
@@ -123,6 +126,7 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::PortForward(forward) => forward.run(&Api::saved()?, output).await?,
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
+        ClientCommand::Du(du) => du.run(&Api::saved()?, output).await?,
         ClientCommand::Snapshots(snapshots) => snapshots.run(&Api::saved()?, output).await?,
         ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }

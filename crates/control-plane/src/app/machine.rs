@@ -1,6 +1,7 @@
 //! What is asked of a workspace's machine itself: its console, and what it uses.
 
-use control_api::workspaces::Figures;
+use control_api::workspaces::{Figures, FolderSize, LargestFolders};
+use fleet_api::host;
 
 use super::App;
 use super::identity::Caller;
@@ -22,6 +23,23 @@ impl App {
             memory_total: figures.memory_total,
             disk_used: figures.disk_used,
             disk_total: figures.disk_total,
+        })
+    }
+
+    /// What takes the room on a running workspace's disk.
+    pub async fn largest_folders(
+        &self,
+        caller: &Caller,
+        name_or_id: &str,
+    ) -> Outcome<LargestFolders> {
+        let row = self.own(caller, name_or_id).await?;
+        let folders = self.host_of(&row)?.largest_folders(&row.id).await?;
+        let present = |folder: host::FolderSize| FolderSize {
+            path: folder.path,
+            bytes: folder.bytes,
+        };
+        Ok(LargestFolders {
+            folders: folders.into_iter().map(present).collect(),
         })
     }
 

@@ -173,6 +173,11 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             named("workspaces", "What a running machine uses"),
         )
         .api_route_with(
+            "/workspaces/{workspace}/largest-folders",
+            get(workspaces::largest_folders),
+            named("workspaces", "What takes the room on the disk"),
+        )
+        .api_route_with(
             "/workspaces/{workspace}/console",
             get(starts::console),
             named("workspaces", "The machine's console"),

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use control_api::programs::InWorkspace;
 use control_api::workspaces::{
-    CreateWorkspace, DeletePreview, DeleteWorkspace, Figures, ListWorkspaces, ProgramTicket,
-    UpdateWorkspace, Wait, Workspace, WorkspaceList,
+    CreateWorkspace, DeletePreview, DeleteWorkspace, Figures, LargestFolders, ListWorkspaces,
+    ProgramTicket, UpdateWorkspace, Wait, Workspace, WorkspaceList,
 };
 use fleet_api::ticket::Door;
 use http_api::answers::{Accepted, Created};
@@ -107,6 +107,14 @@ pub async fn figures(
     InPath(path): InPath<InWorkspace>,
 ) -> Outcome<Json<Figures>> {
     Ok(Json(app.figures(&caller, &path.workspace).await?))
+}
+
+pub async fn largest_folders(
+    State(app): State<Arc<App>>,
+    SignedIn(caller): SignedIn,
+    InPath(path): InPath<InWorkspace>,
+) -> Outcome<Json<LargestFolders>> {
+    Ok(Json(app.largest_folders(&caller, &path.workspace).await?))
 }
 
 pub async fn delete(

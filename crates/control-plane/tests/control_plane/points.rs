@@ -2,7 +2,7 @@
 
 use control_api::points::{Point, PointKind, PointList};
 use control_api::problem::Kind;
-use control_api::workspaces::{Workspace, WorkspaceState};
+use control_api::workspaces::{LargestFolders, Workspace, WorkspaceState};
 use fleet_api::points::Origin;
 use model::WorkspaceId;
 use reqwest::Method;
@@ -90,6 +90,8 @@ async fn a_disk_grows_while_its_workspace_runs_and_does_not_shrink() {
     let made = api.create(json!({ "name": "notes" })).await;
     let size = |disk| json!({ "size": { "vcpus": 1, "memory_mib": 1024, "disk_gib": disk } });
     let path = "/api/v1/workspaces/notes";
+    let eats: LargestFolders = api.get("/api/v1/workspaces/notes/largest-folders").await;
+    assert_eq!(eats.folders[0].path, "/workspaces/app/target");
     let larger = api.send(Method::PATCH, path, Some(size(40))).await;
     assert_eq!(larger.status(), 200);
     assert_eq!(world.host.state().machines[&made.id].spec.size.disk_gib, 40);

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 
 use fleet_api::host::{
-    Accelerator, ByteStream, CloneState, FailureKind, GuestFigures, GuestStream, Host,
+    Accelerator, ByteStream, CloneState, FailureKind, FolderSize, GuestFigures, GuestStream, Host,
     HostDescription, HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus,
     RunSpec, StartFailure,
 };
@@ -437,6 +437,15 @@ impl Host for Script {
 
     fn console(&self, _: &WorkspaceId, bytes: u64) -> Later<'_, Result<String, HostError>> {
         Box::pin(async move { Ok(format!("the last {bytes} bytes")) })
+    }
+
+    fn largest_folders(&self, _: &WorkspaceId) -> Later<'_, Result<Vec<FolderSize>, HostError>> {
+        Box::pin(async {
+            Ok(vec![FolderSize {
+                path: "/workspaces/app/target".into(),
+                bytes: 1 << 30,
+            }])
+        })
     }
 
     fn grow_disk(

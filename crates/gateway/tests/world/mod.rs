@@ -438,6 +438,13 @@ impl Host for FakeHost {
         unreachable!("the gateway shows no console")
     }
 
+    fn largest_folders(
+        &self,
+        _workspace: &WorkspaceId,
+    ) -> Later<'_, Result<Vec<FolderSize>, HostError>> {
+        unreachable!("the gateway looks at no disks")
+    }
+
     fn grow_disk(
         &self,
         _workspace: &WorkspaceId,

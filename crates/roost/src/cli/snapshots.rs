@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::api::path_segment;
 use super::keep::keep;
-use super::output::table;
+use super::output::{bytes, table};
 use super::workspaces::settle;
 use super::{Api, Output};
 
@@ -420,18 +420,6 @@ fn kind(kind: PointKind) -> &'static str {
         PointKind::Automatic => "automatic",
         PointKind::Branch => "left behind",
     }
-}
-
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && value < 10.0);
-    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 fn ago(then_ms: u64, now_ms: u64) -> String {

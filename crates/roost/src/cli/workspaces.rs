@@ -4,12 +4,14 @@ use anyhow::Context;
 use clap::Args;
 use control_api::problem::Kind;
 use control_api::starts::StartList;
-use control_api::workspaces::{Console, CreateWorkspace, DeletePreview, Workspace, WorkspaceState};
+use control_api::workspaces::{
+    Console, CreateWorkspace, DeletePreview, Figures, LargestFolders, Workspace, WorkspaceState,
+};
 use model::Size;
 use reqwest::Method;
 
 use super::api::{Refused, path_segment};
-use super::output::table;
+use super::output::{bytes, table};
 use super::progress::follow_start;
 use super::{Api, Output};
 use crate::print;
@@ -272,6 +274,28 @@ impl Logs {
                 }
             }
             text.trim_end().to_owned()
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Du {
+    pub workspace: String,
+}
+
+impl Du {
+    pub async fn run(self, api: &Api, output: Output) -> anyhow::Result<()> {
+        let path = format!("/workspaces/{}", path_segment(&self.workspace));
+        let largest: LargestFolders = api.get(&format!("{path}/largest-folders")).await?;
+        let figures: Figures = api.get(&format!("{path}/figures")).await?;
+        output.print(&largest, |largest| {
+            let lines: Vec<_> = largest
+                .folders
+                .iter()
+                .map(|folder| vec![bytes(folder.bytes), folder.path.clone()])
+                .collect();
+            let (used, total) = (bytes(figures.disk_used), bytes(figures.disk_total));
+            format!("{}\n{used} of {total} are used.", table(&lines))
         })
     }
 }

@@ -3,6 +3,7 @@ import type {
   CreateWorkspace,
   DeletePreview,
   Figures,
+  FolderSize,
   GitCredential,
   HostStatus,
   LinkInfo,
@@ -121,6 +122,8 @@ export const control = {
   remove: (id: string, force: boolean) => ask<void>('DELETE', `${at(id)}?force=${force}`),
   starts: async (id: string) => (await ask<{ starts: Start[] }>('GET', `${at(id)}/starts`)).starts,
   figures: (id: string) => ask<Figures>('GET', `${at(id)}/figures`),
+  largestFolders: async (id: string) =>
+    (await ask<{ folders: FolderSize[] }>('GET', `${at(id)}/largest-folders`)).folders,
   console: async (id: string) => (await ask<{ text: string }>('GET', `${at(id)}/console`)).text,
   points: (id: string) => ask<PointList>('GET', `${at(id)}/points`),
   takePoint: (id: string, name: string | undefined) => ask<Point>('POST', `${at(id)}/points`, { name }),

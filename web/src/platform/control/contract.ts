@@ -8,6 +8,7 @@ export type Action = Schemas['Action']
 // Everything in it has a default.
 export type CreateWorkspace = Partial<Schemas['CreateWorkspace']>
 export type DeletePreview = Schemas['DeletePreview']
+export type FolderSize = Schemas['FolderSize']
 export type Figures = Schemas['Figures']
 export type Point = Schemas['Point']
 export type PointList = Schemas['PointList']
