@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use control_api::workspaces::WorkspaceState;
+use control_api::workspaces::{Workspace, WorkspaceState};
 use guest_protocol::frames::StreamClass;
 use roost_tests::api::empty;
 use roost_tests::cli::{Said, roost};
@@ -62,6 +62,9 @@ async fn a_backup_brings_workspaces_back_where_nothing_was() -> anyhow::Result<(
     std::fs::remove_dir_all(&data)?;
     std::fs::rename(&restored, &data)?;
     server.again().await?;
+    // Its machine was on another host, for all that is known.
+    let rests: Workspace = server.api().get("/workspaces/kept?wait=stopped").await?;
+    assert_eq!(rests.state, WorkspaceState::Stopped, "{rests:#?}");
     let started = server.api().start("kept").await?;
     assert_eq!(
         started.state,

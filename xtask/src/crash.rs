@@ -3,12 +3,16 @@
 use std::ops::Range;
 
 use storage_crash::many::many;
+use storage_crash::run::Guest;
 
 #[derive(clap::Args)]
 pub struct Crash {
     /// Seeds, FIRST..END
     #[arg(long, default_value = "0..5000", value_parser = range)]
     seeds: Range<u64>,
+    /// Disks also go back, and others are forked from them
+    #[arg(long)]
+    branching: bool,
     /// Print every step with what went wrong there, and how often
     #[arg(long)]
     steps: bool,
@@ -23,7 +27,12 @@ fn range(text: &str) -> anyhow::Result<Range<u64>> {
 
 pub fn run(crash: &Crash) -> anyhow::Result<()> {
     let count = crash.seeds.end.saturating_sub(crash.seeds.start);
-    let summary = many(crash.seeds.clone(), |done| {
+    let guest = if crash.branching {
+        Guest::Branching
+    } else {
+        Guest::Plain
+    };
+    let summary = many(crash.seeds.clone(), guest, |done| {
         if done.is_multiple_of(1000) {
             eprintln!("{done} of {count}");
         }

@@ -89,14 +89,12 @@ fn own_machine(machine: &Machine, request: &Configure) -> io::Result<()> {
     }
     if !request.hostname.is_empty() {
         rustix::system::sethostname(request.hostname.as_bytes())?;
-        fs::write(
-            machine.root.join("etc/hostname"),
-            format!("{}\n", request.hostname),
-        )?;
+        let name = format!("{}\n", request.hostname);
+        put(&machine.root.join("etc/hostname"), &name)?;
         let hosts_file = machine.root.join("etc/hosts");
         // Without the file there is nothing to keep.
         let before = fs::read_to_string(&hosts_file).unwrap_or_default();
-        fs::write(&hosts_file, hosts(&before, &request.hostname))?;
+        put(&hosts_file, &hosts(&before, &request.hostname))?;
     }
     if request.network {
         init::network::bring_up_ethernet()?;
@@ -118,15 +116,35 @@ fn resolver(nameservers: &[String]) -> String {
         .collect()
 }
 
-/// Writes one of root's files, replacing whatever is there, a link too.
 fn write(machine: &Machine, path: &str, content: &str) -> Result<(), CallError> {
     let path = machine.root.join(path);
+    put(&path, content).during(|| format!("writing {}", path.display()))
+}
+
+/// Writes one of root's files, replacing whatever is there, a link too, unless it says the same already.
+fn put(path: &Path, content: &str) -> io::Result<()> {
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    if is_file && fs::read_to_string(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
     let fresh = path.with_extension("roost-new");
-    let write = || {
-        fs::write(&fresh, content)?;
-        fs::rename(&fresh, &path)
-    };
-    write().during(|| format!("writing {}", path.display()))
+    let written = fs::write(&fresh, content).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // It may be what has no room.
+        let _ = fs::remove_file(&fresh);
+    }
+    unless_full(written, path)
+}
+
+/// A full disk keeps no machine from starting, as it takes the machine to make room: what is there has to do.
+fn unless_full(written: io::Result<()>, path: &Path) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!(path = %path.display(), "stays as it is: the disk is full");
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 /// Answers, then stops the machine. Returns in process mode only if the process cannot end.
@@ -143,6 +161,23 @@ pub async fn shut_down(machine: &'static Machine, call: Call, request: Shutdown)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_unless_it_says_the_same_and_a_full_disk_is_borne() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        put(&path, "one").unwrap();
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        let before = inode(&path);
+        put(&path, "one").unwrap();
+        assert_eq!(inode(&path), before);
+        put(&path, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let fails = |kind: io::ErrorKind| unless_full(Err(kind.into()), &path);
+        assert!(fails(io::ErrorKind::StorageFull).is_ok());
+        assert!(fails(io::ErrorKind::PermissionDenied).is_err());
+    }
 
     #[test]
     fn resolver_and_hosts_name_what_was_given() {

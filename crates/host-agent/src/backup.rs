@@ -73,6 +73,18 @@ fn specs(folders: &Folders) -> io::Result<Vec<RunSpec>> {
     Ok(specs)
 }
 
+/// Says in every workspace's record that no machine of it can be running: this is another host, or another time.
+pub fn at_rest(data: &Path) -> io::Result<()> {
+    let folders = Folders::new(data.into());
+    for spec in specs(&folders)? {
+        let path = folders.record(&spec.workspace);
+        let mut record = record::read(&path)?;
+        record.boot.clear();
+        record::write(&path, &record)?;
+    }
+    Ok(())
+}
+
 /// Reads all of the store in `data` that is needed. Blocks.
 pub fn verify(
     data: &Path,

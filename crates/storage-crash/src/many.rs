@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::faults::{Fault, Step};
-use crate::run::run;
+use crate::run::{Guest, run};
 
 /// What came out of many runs.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Summary {
 const ENOUGH: usize = 4;
 
 /// Runs every seed; `progress` is told how many are done.
-pub fn many(seeds: Range<u64>, progress: impl Fn(u64) + Sync) -> Summary {
+pub fn many(seeds: Range<u64>, guest: Guest, progress: impl Fn(u64) + Sync) -> Summary {
     let next = AtomicU64::new(seeds.start);
     let done = AtomicU64::new(0);
     let worker = || {
@@ -38,7 +38,7 @@ pub fn many(seeds: Range<u64>, progress: impl Fn(u64) + Sync) -> Summary {
             if seed >= seeds.end {
                 break;
             }
-            match run(seed) {
+            match run(seed, guest) {
                 Ok(report) => {
                     summary.runs += 1;
                     summary.operations += report.operations;

@@ -71,7 +71,17 @@ struct GoingBack {
     left: Vec<u64>,
 }
 
+/// What is done to a disk in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// It is written, read, sent, moved and cleaned.
+    Plain,
+    /// It also goes back, and others are forked from it.
+    Branching,
+}
+
 struct Run {
+    guest: Guest,
     chance: Chance,
     time: Arc<Time>,
     keys: TenantKeys,
@@ -110,8 +120,8 @@ struct Run {
 }
 
 /// Runs once. What it finds is told with the operations that led to it.
-pub fn run(seed: u64) -> Result<Report, String> {
-    let mut run = Run::new(seed);
+pub fn run(seed: u64, guest: Guest) -> Result<Report, String> {
+    let mut run = Run::new(seed, guest);
     let outcome = run.all();
     run.report.steps = run.host.faults.seen();
     match outcome {
@@ -124,7 +134,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, guest: Guest) -> Self {
         let chance = Chance::new(seed);
         let faults = Faults::new(chance.clone());
         let tenant = Tenant::new("tenant").expect("a fine name");
@@ -137,6 +147,7 @@ impl Run {
         };
         let blocks = 100 + chance.below(500) as usize;
         Self {
+            guest,
             time: time.clone(),
             keys: keys.expect("a ring with a key"),
             store: SimStore::new(chance.clone(), faults, time),
@@ -428,8 +439,10 @@ impl Run {
             ));
         }
         let Some(position) = manifest.log else {
-            let target = manifest.parent.as_ref().map(|parent| parent.number);
-            let target = target.ok_or("a version without a position and a parent")?;
+            let Some(target) = manifest.parent.as_ref().map(|parent| parent.number) else {
+                // Nothing was ever sent: it got a name, or an owner.
+                return Ok(vec![0; manifest.blocks as usize]);
+            };
             let content = self.targets.get(&target);
             return content
                 .cloned()

@@ -2240,6 +2240,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{workspace}/largest-folders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `GET …/largest-folders`: what takes the room on a running workspace's disk; takes seconds. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["LargestFolders"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{workspace}/console": {
         parameters: {
             query?: never;
@@ -3541,6 +3588,20 @@ export interface components {
             disk_used: number;
             /** Format: uint64 */
             disk_total: number;
+        };
+        /** @description `GET …/largest-folders`: what takes the room on a running workspace's disk; takes seconds. */
+        LargestFolders: {
+            /** @description The largest first; one whose room is nearly all in a folder below it is left out for that. */
+            folders: components["schemas"]["FolderSize"][];
+        };
+        FolderSize: {
+            /** @description Absolute. */
+            path: string;
+            /**
+             * Format: uint64
+             * @description With all that is below it.
+             */
+            bytes: number;
         };
         ConsoleQuery: {
             /**

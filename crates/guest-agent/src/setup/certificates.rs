@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use super::unless_full;
 use crate::machine::Machine;
 use crate::session::{CallError, During};
 
@@ -22,7 +23,8 @@ pub fn install(
 ) -> Result<BTreeMap<String, String>, CallError> {
     let bundle = machine.root.join("etc/ssl/certs/ca-certificates.crt");
     let added = machine.root.join("usr/local/share/ca-certificates");
-    write(&bundle, &added, certificates).during(|| "adding certificates".into())?;
+    let written = write(&bundle, &added, certificates);
+    unless_full(written, &bundle).during(|| "adding certificates".into())?;
     if certificates.is_empty() {
         return Ok(BTreeMap::new());
     }

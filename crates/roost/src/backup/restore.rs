@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -69,6 +69,7 @@ impl Restore {
                 found.object, found.detail, found.blocks, found.version
             ));
         }
+        host_agent::backup::at_rest(work.path()).context("cannot read the workspaces' records")?;
         place_database(work.path())?;
         rustix::fs::syncfs(File::open(work.path())?)?;
         if data.exists() {
@@ -188,12 +189,19 @@ fn write(from: &mut impl Read, path: &Path, offset: u64) -> anyhow::Result<Part>
         .recursive(true)
         .mode(0o700)
         .create(path.parent().context("it has no folder")?)?;
+    // Virtual machines run as users of their own, and read images.
+    let is_image = path
+        .parent()
+        .is_some_and(|folder| folder.ends_with("images"));
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(path)?;
+    if is_image {
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
     file.seek(io::SeekFrom::Start(offset))?;
     let mut hashing = Hashing::new(from);
     io::copy(&mut hashing, &mut file)?;

@@ -6,7 +6,7 @@ use storage::keys::Entropy;
 use storage::manifest::{Point, PointKind};
 use storage::{Disk, StorageError};
 
-use super::{BLOCK, Known, RULES, Run, bytes_of, content_of};
+use super::{BLOCK, Guest, Known, RULES, Run, bytes_of, content_of};
 
 /// Attempts of one operation before a run gives it up.
 const ATTEMPTS: usize = 200;
@@ -32,7 +32,11 @@ impl Run {
 
     pub(super) fn operation(&mut self) -> Result<(), String> {
         self.time.pass(self.chance.below(1000));
-        match self.chance.below(104) {
+        let kinds = match self.guest {
+            Guest::Plain => 100,
+            Guest::Branching => 104,
+        };
+        match self.chance.below(kinds) {
             0..44 => self.write(),
             44..51 => self.zero(),
             51..66 => self.flush(),
