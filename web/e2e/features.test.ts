@@ -140,7 +140,7 @@ test('uncommitted work is saved, restored and downloaded', async () => {
 test('the profile keeps names, tokens and credentials', async () => {
   await page.getByRole('link', { name: 'Ada' }).click()
   await page.getByLabel('Git author name').fill('Countess Ada')
-  await page.getByRole('button', { name: 'Save' }).click()
+  await page.getByRole('button', { name: 'Save', exact: true }).click()
   await page.getByText('Saved.').waitFor()
   await page.getByPlaceholder('laptop').fill('my laptop')
   await page.getByRole('button', { name: 'Create' }).click()
