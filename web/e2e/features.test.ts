@@ -141,7 +141,7 @@ test('the profile keeps names, tokens and credentials', async () => {
   await page.getByRole('link', { name: 'Ada' }).click()
   await page.getByLabel('Git author name').fill('Countess Ada')
   await page.getByRole('button', { name: 'Save', exact: true }).click()
-  await page.getByText('Saved.').waitFor()
+  await page.getByText('Saved. Workspaces use it from their next start on.').waitFor()
   await page.getByPlaceholder('laptop').fill('my laptop')
   await page.getByRole('button', { name: 'Create' }).click()
   await page.getByText('Copy it now').waitFor()
