@@ -143,6 +143,30 @@ impl<'a> Marker<'a> {
     }
 }
 
+/// The versions of a disk that are there, oldest first, and whether each was the newest when they were listed.
+fn manifests_of(
+    store: &Store,
+    keys: &TenantKeys,
+    disk: &DiskName,
+) -> Result<Vec<(Manifest, bool)>> {
+    let numbers = store.versions(keys.tenant(), disk, 0)?;
+    let newest = numbers.last().copied();
+    let mut manifests = Vec::new();
+    for number in numbers {
+        let version = Version {
+            tenant: keys.tenant().clone(),
+            disk: disk.clone(),
+            number,
+        };
+        match store.manifest(keys, &version) {
+            // Replaced or deleted since it was listed.
+            Err(StorageError::Missing(_)) => {}
+            other => manifests.push((other?.1, Some(number) == newest)),
+        }
+    }
+    Ok(manifests)
+}
+
 /// Runs once over one tenant. With `dry` nothing is condemned or deleted.
 pub fn collect(
     store: &Store,
@@ -187,20 +211,9 @@ pub fn collect(
         needed.push((intent.version, Some("somebody forks it".to_owned()), needs));
     }
     for disk in store.list_disks(tenant)? {
-        let numbers = store.versions(tenant, &disk, 0)?;
-        let newest = numbers.last().copied();
-        for number in numbers {
-            let version = Version {
-                tenant: tenant.clone(),
-                disk: disk.clone(),
-                number,
-            };
-            let manifest = match store.manifest(keys, &version) {
-                // Deleted since it was listed.
-                Err(StorageError::Missing(_)) => continue,
-                other => other?.1,
-            };
-            if Some(number) != newest && manifest.point.is_none() {
+        for (manifest, is_newest) in manifests_of(store, keys, &disk)? {
+            let version = manifest.version.clone();
+            if !is_newest && manifest.point.is_none() {
                 // A claim that was replaced keeps a placement out, and no content. The others are left from
                 // a deletion that failed.
                 let stays = if manifest.claim {
@@ -317,21 +330,9 @@ pub fn usage(store: &Store, keys: &TenantKeys, disk: &DiskName) -> Result<Usage>
     let mut marker = Marker::new(store, keys);
     let mut manifests = Vec::new();
     let mut needed = Vec::new();
-    let numbers = store.versions(tenant, disk, 0)?;
-    let newest = numbers.last().copied();
-    for number in numbers {
-        let version = Version {
-            tenant: tenant.clone(),
-            disk: disk.clone(),
-            number,
-        };
-        let manifest = match store.manifest(keys, &version) {
-            // Replaced since it was listed.
-            Err(StorageError::Missing(_)) => continue,
-            other => other?.1,
-        };
-        if Some(number) == newest || manifest.point.is_some() {
-            needed.push((version, None, marker.needs(&manifest)?));
+    for (manifest, is_newest) in manifests_of(store, keys, disk)? {
+        if is_newest || manifest.point.is_some() {
+            needed.push((manifest.version.clone(), None, marker.needs(&manifest)?));
             manifests.push(manifest);
         }
     }

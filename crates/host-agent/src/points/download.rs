@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use fleet_api::Download;
-use fleet_api::host::{HostError, StartFailure};
+use fleet_api::host::HostError;
 use fleet_api::points::DiskPart;
 use futures::stream::poll_fn;
 use model::WorkspaceId;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
 use super::files;
-use super::service::{Service, failed};
+use super::service::{Service, blocking, failed};
 use crate::failure::chain;
 use crate::runner::disk::Resting;
 
@@ -61,7 +61,7 @@ impl Service {
         let run = self.wanted(workspace)?;
         let context = self.context.clone();
         let folder = context.folders.workspace(workspace);
-        let opened = tokio::task::spawn_blocking(move || -> Result<Snapshot, StartFailure> {
+        let opened = blocking(move || {
             let resting = Resting {
                 images: &context.images,
                 disks: &context.disks,
@@ -70,8 +70,7 @@ impl Service {
             };
             resting.snapshot(number)
         });
-        let opened = opened.await.map_err(|error| failed(error.to_string()))?;
-        opened.map_err(|failure| failed(failure.message))
+        opened.await?.map_err(|failure| failed(failure.message))
     }
 }
 
@@ -82,9 +81,11 @@ async fn stream(snapshot: Snapshot, part: DiskPart) -> Result<Download, HostErro
         DiskPart::Image => {
             let snapshot = snapshot.clone();
             let length = move || Qcow2Export::new(&*snapshot).map(|export| export.length());
-            let length = tokio::task::spawn_blocking(length).await;
-            let length = length.map_err(|error| failed(error.to_string()))?;
-            Some(length.map_err(|error| failed(chain(&error)))?)
+            Some(
+                blocking(length)
+                    .await?
+                    .map_err(|error| failed(chain(&error)))?,
+            )
         }
         DiskPart::Files { .. } => None,
     };

@@ -255,7 +255,7 @@ fn no_disk() -> HostError {
     failed("the workspace has no disk yet: start it once")
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, HostError> {
     let worked = tokio::task::spawn_blocking(work).await;
