@@ -4,12 +4,15 @@
 //! [`rows`]. `./dev bench NAME` builds what is measured first.
 
 mod bare;
+mod disk;
 mod exec;
+mod fio;
 mod git;
 mod memory;
 mod report;
 mod start;
 mod storage;
+mod store;
 mod terminal;
 mod work;
 mod workbench;
@@ -33,6 +36,14 @@ const BENCHES: &[(&str, &str)] = &[
         "echo: idle, beside traffic, in a busy guest; in a browser",
     ),
     ("memory", "what a running workspace costs beside its guest"),
+    (
+        "disk",
+        "the storage library on the host: fio, points, openings, index",
+    ),
+    (
+        "store",
+        "writing to durable in a store, and first reads from it",
+    ),
     (
         "storage",
         "fio, many files and memory, beside a raw file as the disk",
@@ -68,11 +79,21 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
         "exec" => exec::run(runs.unwrap_or(100)).await,
         "terminal" => terminal::run(runs.unwrap_or(300)).await,
         "memory" => memory::run(runs.unwrap_or(3)).await,
+        "disk" => on_the_host(move || disk::run(runs.unwrap_or(300))).await,
+        "store" => on_the_host(move || store::run(runs.unwrap_or(5))).await,
         "storage" => storage::run(runs.unwrap_or(3)).await,
         "workbench" => workbench::run(runs.unwrap_or(5)).await,
         "work" => work::run(runs.unwrap_or(1)).await,
         _ => bail!("no benchmark {name:?}: --list names them"),
     }
+}
+
+/// What needs no VM, and blocks.
+async fn on_the_host(
+    measure: impl FnOnce() -> anyhow::Result<Vec<Row>> + Send + 'static,
+) -> anyhow::Result<(String, Vec<Row>)> {
+    let rows = tokio::task::spawn_blocking(measure).await??;
+    Ok(("no VM".to_owned(), rows))
 }
 
 /// Runs one and prints its report; an error when a promise that counts here is not kept.

@@ -8,9 +8,9 @@ use guest_protocol::frames::StreamClass;
 use roost_tests::api::empty;
 use roost_tests::guest::session;
 use roost_tests::{Options, Server};
-use serde_json::Value;
 
 use super::bare::{Disk, Template};
+use super::fio::{JOBS, Job, fill};
 use super::memory::private_mib;
 use super::report::{Bar, Row, Samples};
 use super::work::{bring, in_guest, on_host, output_in_guest};
@@ -18,59 +18,8 @@ use super::world::{accelerator, timed};
 
 /// Of the disks, GiB.
 const DISK_GIB: u64 = 16;
-/// Share of what the raw file does.
-const RANDOM: f64 = 0.9;
-const SEQUENTIAL: f64 = 0.6;
 /// Of what the raw file takes.
-const SYNC: f64 = 1.5;
 const TREE: f64 = 1.11;
-
-/// What fio does, and what of its report counts.
-struct Job {
-    name: &'static str,
-    arguments: &'static str,
-    unit: &'static str,
-    figure: fn(&Value) -> Option<f64>,
-    bar: Bar,
-}
-
-const JOBS: &[Job] = &[
-    Job {
-        name: "4 KiB random read",
-        arguments: "--rw=randread --bs=4k --iodepth=16",
-        unit: "IOPS",
-        figure: |job| job["read"]["iops"].as_f64(),
-        bar: Bar::RatioAtLeast(RANDOM),
-    },
-    Job {
-        name: "4 KiB random write",
-        arguments: "--rw=randwrite --bs=4k --iodepth=16",
-        unit: "IOPS",
-        figure: |job| job["write"]["iops"].as_f64(),
-        bar: Bar::RatioAtLeast(RANDOM),
-    },
-    Job {
-        name: "sequential read",
-        arguments: "--rw=read --bs=1M --iodepth=4",
-        unit: "MiB/s",
-        figure: |job| Some(job["read"]["bw"].as_f64()? / 1024.0),
-        bar: Bar::RatioAtLeast(SEQUENTIAL),
-    },
-    Job {
-        name: "sequential write",
-        arguments: "--rw=write --bs=1M --iodepth=4",
-        unit: "MiB/s",
-        figure: |job| Some(job["write"]["bw"].as_f64()? / 1024.0),
-        bar: Bar::RatioAtLeast(SEQUENTIAL),
-    },
-    Job {
-        name: "4 KiB write and fdatasync, p99 of the sync",
-        arguments: "--rw=randwrite --bs=4k --iodepth=1 --fdatasync=1",
-        unit: "ms",
-        figure: |job| Some(job["sync"]["lat_ns"]["percentile"]["99.000000"].as_f64()? / 1e6),
-        bar: Bar::RatioAtMost(SYNC),
-    },
-];
 
 /// Makes a tree of 20,000 files and packs it.
 const TREE_OF_FILES: &str = "mkdir tree && cd tree && for folder in $(seq 200); do mkdir $folder; \
@@ -87,7 +36,7 @@ pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
     prepare(prepared.path()).await?;
     for guest in [&ours, &bare.session] {
         bring(guest, prepared.path()).await?;
-        in_guest(guest, &fio("--rw=write --bs=1M --name=fill --end_fsync=1")).await?;
+        in_guest(guest, &fio(&fill("file"))).await?;
     }
     let mut rows = Vec::new();
     for job in JOBS {
@@ -154,18 +103,11 @@ async fn prepare(folder: &Path) -> anyhow::Result<()> {
 
 /// A command line of fio's in the guest.
 fn fio(arguments: &str) -> String {
-    format!(
-        "fio/ld.so --library-path fio fio/fio --filename=file --size=512M --direct=1 --ioengine=libaio \
-         --output-format=json {arguments}"
-    )
+    format!("fio/ld.so --library-path fio fio/fio {arguments}")
 }
 
 async fn figure(guest: &Session, job: &Job) -> anyhow::Result<f64> {
-    let timed = format!("{} --name=job --runtime=10 --time_based", job.arguments);
-    let output = output_in_guest(guest, &fio(&timed)).await?;
-    let report: Value = serde_json::from_slice(&output)?;
-    let found = (job.figure)(&report["jobs"][0]);
-    found.with_context(|| format!("fio's report lacks a figure of {}", job.name))
+    job.figure(&output_in_guest(guest, &fio(&job.arguments("file"))).await?)
 }
 
 /// Private memory of the disk's server, after all this.

@@ -1,0 +1,381 @@
+//! A disk on this host without any VM: its file of the kernel's beside a raw file, points in time while somebody
+//! writes, openings with a short and a long history, and what its index takes.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, ensure};
+use rustix::fs::OFlags;
+use storage::disk::keeper::{Keeper, Policy};
+use storage::disk::{HOLD_MS, SystemClock};
+use storage::door::{DiskDevice, fuse};
+use storage::files::HostFiles;
+use storage::keys::{Entropy, KeyRing, SystemEntropy, Tenant, TenantKeys};
+use storage::manifest::{DiskName, Manifest, Point, PointKind};
+use storage::store::Store;
+use storage::{Disk, OpenDisk, StorageError, World};
+
+use super::fio::{self, JOBS};
+use super::memory::private_mib;
+use super::report::{Bar, Row, Samples};
+use super::world::milliseconds;
+
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+/// Size of the disks, 4 KiB blocks.
+const BLOCKS: u32 = 4 << 18;
+/// Threads that answer the kernel, and packs that are made at once: as a disk's server has.
+const DOOR_THREADS: usize = 4;
+const PACK_THREADS: usize = 2;
+/// Between looks at what is to be done, as a disk's server has it.
+const PERIOD: Duration = Duration::from_millis(500);
+/// What is written between two points.
+const BETWEEN_POINTS: usize = GIB;
+/// What a guest's I/O may wait for a point, p99, milliseconds.
+const STALL_MS: f64 = 20.0;
+/// From opening a disk to its first byte, milliseconds.
+const OPEN_MS: f64 = 5.0;
+/// Index for each GiB of disk.
+const INDEX_MIB: f64 = 1.0;
+const HISTORY: usize = 500;
+const OPENINGS: usize = 30;
+
+pub fn run(runs: usize) -> anyhow::Result<Vec<Row>> {
+    let mut rows = beside_a_raw_file()?;
+    rows.push(points(runs)?);
+    rows.extend(openings(1)?);
+    rows.extend(openings(HISTORY)?);
+    rows.extend(index()?);
+    Ok(rows)
+}
+
+/// A folder with a disk and a store, which goes when this does.
+pub struct Place {
+    folder: tempfile::TempDir,
+    pub ring: KeyRing,
+    pub keys: TenantKeys,
+}
+
+impl Place {
+    pub fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        for name in ["disk", "store"] {
+            std::fs::create_dir(folder.path().join(name))?;
+        }
+        let ring = KeyRing::generate(&SystemEntropy);
+        let keys = ring.tenant(&Tenant::new("bench")?)?;
+        Ok(Self { folder, ring, keys })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn store(&self) -> anyhow::Result<Store> {
+        Ok(Store::folder(&self.path("store"))?)
+    }
+
+    /// How the disk is opened whose part on this host lies in a folder.
+    pub fn opener(&self, folder: &str, epoch: u64) -> anyhow::Result<OpenDisk> {
+        let world = World {
+            files: Arc::new(HostFiles),
+            store: self.store()?,
+            keys: self.keys.clone(),
+            entropy: Arc::new(SystemEntropy),
+            clock: Arc::new(SystemClock),
+            threads: PACK_THREADS,
+            hold_ms: HOLD_MS,
+        };
+        Ok(OpenDisk {
+            world,
+            name: DiskName::new("disk")?,
+            folder: self.path(folder),
+            epoch,
+            base: None,
+        })
+    }
+
+    /// A new disk without an image below it.
+    pub fn create(&self) -> anyhow::Result<Arc<Disk>> {
+        let name = DiskName::new("disk")?;
+        let manifest = Manifest::unborn(self.keys.tenant().clone(), name, BLOCKS, None);
+        Ok(Arc::new(self.opener("disk", 1)?.create(manifest)?))
+    }
+}
+
+/// A disk as a file of the kernel's, looked after as its server does it. Ends when dropped.
+struct Door {
+    file: Option<File>,
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Door {
+    fn open(disk: &Arc<Disk>) -> anyhow::Result<Self> {
+        let connection = fuse::connect().context("a file of the kernel's takes root and /dev/fuse")?;
+        let channel = Arc::new(connection.channel.try_clone()?);
+        let mut threads = Vec::new();
+        for _ in 0..DOOR_THREADS {
+            let (channel, disk) = (channel.clone(), disk.clone());
+            threads.push(std::thread::spawn(move || {
+                let say = |trouble: Option<&StorageError>| {
+                    if let Some(trouble) = trouble {
+                        eprintln!("the disk has trouble: {trouble}");
+                    }
+                };
+                if let Err(error) = fuse::serve(&channel, &DiskDevice::new(disk, say)) {
+                    eprintln!("the door failed: {error}");
+                }
+            }));
+        }
+        let ends = Arc::new(AtomicBool::new(false));
+        let (disk, end) = (disk.clone(), ends.clone());
+        threads.push(std::thread::spawn(move || {
+            let keeper = Keeper::new(Policy::default());
+            while !end.load(Ordering::Relaxed) {
+                match keeper.turn(&disk) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => std::thread::sleep(PERIOD),
+                    Err(error) => eprintln!("keeping the disk failed: {error}"),
+                }
+            }
+        }));
+        let file = Some(connection.open()?);
+        Ok(Self {
+            file,
+            ends,
+            threads,
+        })
+    }
+
+    /// Where others open it.
+    fn path(&self) -> String {
+        let file = self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        format!("/proc/{}/fd/{file}", std::process::id())
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // The door's threads end when nobody has the file open any more.
+        self.file.take();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// fio on both, on the host itself.
+fn beside_a_raw_file() -> anyhow::Result<Vec<Row>> {
+    let place = Place::new()?;
+    let disk = place.create()?;
+    let door = Door::open(&disk)?;
+    let raw = place.path("raw").display().to_string();
+    for file in [&raw, &door.path()] {
+        fio(&fio::fill(file))?;
+    }
+    let mut rows = Vec::new();
+    for job in JOBS {
+        let floor = Samples(vec![job.figure(&fio(&job.arguments(&raw))?)?]);
+        let ours = Samples(vec![job.figure(&fio(&job.arguments(&door.path()))?)?]);
+        let name = format!("on the host: {}", job.name);
+        rows.push(Row::compared(
+            name,
+            job.unit,
+            &ours,
+            Some(("raw file", &floor)),
+            Bar::None,
+        ));
+    }
+    Ok(rows)
+}
+
+fn fio(arguments: &str) -> anyhow::Result<Vec<u8>> {
+    let words = arguments.split_whitespace();
+    let output = Command::new("fio").args(words).output();
+    let output = output.context("fio has to be installed")?;
+    ensure!(output.status.success(), "fio {arguments}: {output:?}");
+    Ok(output.stdout)
+}
+
+/// Content that takes the store little.
+fn content(number: usize) -> Vec<u8> {
+    let mut content = vec![0; MIB];
+    for (block, bytes) in content.chunks_mut(4096).enumerate() {
+        bytes[..16].copy_from_slice(&((number * 256 + block) as u128 + 1).to_le_bytes());
+    }
+    content
+}
+
+/// A buffer that direct reads and writes take.
+fn aligned(length: usize) -> (Vec<u8>, usize) {
+    let buffer = vec![1; length + 4096];
+    let start = buffer.as_ptr().align_offset(4096);
+    (buffer, start)
+}
+
+/// How long reads and writes take that overlap the taking of a point, until it is in the store.
+fn points(runs: usize) -> anyhow::Result<Row> {
+    let place = Place::new()?;
+    let disk = place.create()?;
+    let door = Door::open(&disk)?;
+    let ends = Arc::new(AtomicBool::new(false));
+    let probe = {
+        let (path, ends) = (door.path(), ends.clone());
+        std::thread::spawn(move || probe(Path::new(&path), &ends))
+    };
+    let mut taken = Vec::new();
+    let mut before = None;
+    for number in 0..runs {
+        for piece in 0..BETWEEN_POINTS / MIB {
+            // The first MiB is the probe's.
+            let offset = (MIB + piece * MIB) as u64;
+            disk.write(offset, &content(number * 1024 + piece))?;
+        }
+        let began = Instant::now();
+        let point = Point::new(&SystemEntropy, "point", PointKind::Manual, 0);
+        let kept = disk.upload(disk.cut()?, Some(&point))?;
+        taken.push(began..Instant::now());
+        if let Some(before) = before.replace(kept.version.number) {
+            disk.forget(before)?;
+        }
+    }
+    ends.store(true, Ordering::Relaxed);
+    let done = probe.join().map_err(|_| anyhow!("the probe failed"))??;
+    let mut stalls = Samples::default();
+    for window in &taken {
+        let within = done
+            .iter()
+            .filter(|request| request.start < window.end && request.end > window.start)
+            .map(|request| milliseconds(request.end - request.start));
+        stalls.0.push(within.fold(0.0, f64::max));
+    }
+    Ok(Row::new(
+        "longest request while a point is taken, 1 GiB since the last",
+        "ms",
+        &stalls,
+        Bar::P99AtMost(STALL_MS),
+    ))
+}
+
+/// Reads and writes a block again and again, as a guest would. Gives when each request was on its way.
+fn probe(path: &Path, ends: &AtomicBool) -> anyhow::Result<Vec<std::ops::Range<Instant>>> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::DIRECT.bits() as i32)
+        .open(path)?;
+    let (mut buffer, start) = aligned(4096);
+    let block = &mut buffer[start..start + 4096];
+    let mut done = Vec::new();
+    for number in 0.. {
+        if ends.load(Ordering::Relaxed) {
+            break;
+        }
+        let offset = (number % 256) * 4096;
+        let began = Instant::now();
+        if number % 2 == 0 {
+            file.write_all_at(block, offset)?;
+        } else {
+            file.read_exact_at(block, offset)?;
+        }
+        done.push(began..Instant::now());
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Ok(done)
+}
+
+/// From opening to the first byte, with so many points in the history: here, and on a host that has nothing of it.
+fn openings(history: usize) -> anyhow::Result<Vec<Row>> {
+    let place = Place::new()?;
+    let disk = place.create()?;
+    for number in 0..history {
+        disk.write((number % 512 * MIB) as u64, &content(number))?;
+        let point = Point::new(&SystemEntropy, "point", PointKind::Manual, 0);
+        disk.upload(disk.cut()?, Some(&point))?;
+    }
+    disk.checkpoint()?;
+    drop(disk);
+    let (mut here, mut there) = (Samples::default(), Samples::default());
+    for number in 0..OPENINGS {
+        let began = Instant::now();
+        let opened = place.opener("disk", 1)?.open()?;
+        let disk = opened.context("the disk is there")?;
+        disk.read(0, &mut [0; 4096])?;
+        here.0.push(milliseconds(began.elapsed()));
+        drop(disk);
+        let folder = format!("there{number}");
+        std::fs::create_dir(place.path(&folder))?;
+        let store = place.store()?;
+        let began = Instant::now();
+        let newest = store.newest(&place.keys, &DiskName::new("disk")?, 0)?;
+        let newest = newest.context("the disk has a version")?;
+        let disk = place.opener(&folder, 2)?.create(newest)?;
+        disk.read(0, &mut [0; 4096])?;
+        there.0.push(milliseconds(began.elapsed()));
+    }
+    let name = |what: &str| format!("{what} to the first byte, points in the history: {history}");
+    Ok(vec![
+        Row::new(name("opening"), "ms", &here, Bar::MedianAtMost(OPEN_MS)),
+        Row::new(name("opening elsewhere"), "ms", &there, Bar::None),
+    ])
+}
+
+/// What 2 GiB of a disk take of the index: in the store, and of this process's own memory.
+fn index() -> anyhow::Result<Vec<Row>> {
+    const WRITTEN: usize = 2;
+    let place = Place::new()?;
+    let disk = place.create()?;
+    let before = private_mib(std::process::id())?;
+    for piece in 0..WRITTEN * GIB / MIB {
+        disk.write((piece * MIB) as u64, &content(piece))?;
+    }
+    disk.upload(disk.cut()?, None)?;
+    disk.checkpoint()?;
+    let mut touched = [0; 4096];
+    for piece in 0..WRITTEN * GIB / MIB {
+        disk.read((piece * MIB) as u64, &mut touched)?;
+    }
+    let own = private_mib(std::process::id())? - before;
+    let stored = place.keys.tenant();
+    let indexes = place.path("store").join(stored.to_string()).join("indexes");
+    let bytes = sizes(&indexes)?;
+    let per = |mib: f64| Samples(vec![mib / WRITTEN as f64]);
+    Ok(vec![
+        Row::new(
+            "index in the store, of each GiB of disk",
+            "MiB",
+            &per(bytes as f64 / MIB as f64),
+            Bar::MedianAtMost(INDEX_MIB),
+        ),
+        Row::new(
+            "private memory, of each GiB of disk",
+            "MiB",
+            &per(own.max(0.0)),
+            Bar::MedianAtMost(INDEX_MIB),
+        ),
+    ])
+}
+
+/// Bytes of all files below a folder.
+pub fn sizes(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        bytes += if meta.is_dir() {
+            sizes(&entry.path())?
+        } else {
+            meta.len()
+        };
+    }
+    Ok(bytes)
+}
