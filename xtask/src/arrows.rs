@@ -90,6 +90,7 @@ mod tests {
                 "guest-protocol",
                 "model",
                 "roost-tests",
+                "storage",
                 "storage-crash",
             ],
         ),
