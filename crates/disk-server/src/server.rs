@@ -160,7 +160,7 @@ enum Work {
 
 /// Sends, writes checkpoints and cleans, until nobody can ask any more.
 fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
-    let keeper = Keeper::new(Policy::default());
+    let mut keeper = Keeper::new(Policy::default());
     let mut wait = PERIOD;
     loop {
         match asked.recv_timeout(wait) {
@@ -173,7 +173,7 @@ fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
                 monitor.done(job.id, done);
             }
             Err(RecvTimeoutError::Timeout) => {
-                let turned = turns(&keeper, disk, monitor);
+                let turned = turns(&mut keeper, disk, monitor);
                 wait = if turned.is_ok() { PERIOD } else { RETRY };
                 monitor.keeping(turned.as_ref().err());
             }
@@ -199,7 +199,7 @@ fn send(disk: &Disk, mut cut: u64, point: Option<&Point>) -> Result<u64> {
     Err(StorageError::CutAgain)
 }
 
-fn turns(keeper: &Keeper, disk: &Disk, monitor: &Monitor) -> Result<()> {
+fn turns(keeper: &mut Keeper, disk: &Disk, monitor: &Monitor) -> Result<()> {
     loop {
         match keeper.turn(disk) {
             Ok(Some(_)) => monitor.figures(disk),

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use storage::disk::Figures;
@@ -50,8 +50,22 @@ pub struct Status {
     pub takeovers: u32,
     pub troubles: Troubles,
     pub figures: Figures,
+    /// When the figures came.
+    pub figures_at: Option<Instant>,
     /// Newest version in the store.
     pub version: u64,
+}
+
+impl Status {
+    /// For how long the oldest flushed byte has been on this host alone; zero when there is none. It grows while the
+    /// server is too busy to say so.
+    pub fn unsent_age(&self) -> Duration {
+        let age = Duration::from_millis(self.figures.age_ms);
+        match self.figures_at {
+            Some(at) if !age.is_zero() => age + at.elapsed(),
+            _ => age,
+        }
+    }
 }
 
 /// Why there is no server.
@@ -252,6 +266,9 @@ impl Life {
             .stderr(Stdio::inherit())
             // Memory that many threads have freed is to go back.
             .env("MALLOC_ARENA_MAX", "2")
+            // Packs and what is fetched come and go: their memory goes too.
+            .env("MALLOC_MMAP_THRESHOLD_", "262144")
+            .env("MALLOC_TRIM_THRESHOLD_", "524288")
             .spawn()?;
         let (said, control) = UnixStream::from_std(ours)?.into_split();
         let mut life = Self {
@@ -331,6 +348,7 @@ impl Life {
         match said {
             Said::Figures { figures, version } => publish.send_modify(|status| {
                 status.figures = figures;
+                status.figures_at = Some(Instant::now());
                 status.version = version;
             }),
             Said::Trouble { trouble } => publish.send_modify(|status| status.troubles = trouble),

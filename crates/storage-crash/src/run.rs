@@ -21,6 +21,8 @@ use crate::store::SimStore;
 const BLOCK: usize = 4096;
 /// Of simulated time, which passes quickly.
 const HOLD_MS: u64 = 20_000;
+/// Two blocks already go the way of large writes.
+const LARGE: usize = 2 * BLOCK;
 const RULES: Rules = Rules {
     grace_ms: 25_000,
     reprieve_ms: 10_000,
@@ -183,6 +185,7 @@ impl Run {
             entropy: Arc::new(self.chance.clone()),
             clock: self.time.clone(),
             threads: 1,
+            large: LARGE,
             hold_ms: HOLD_MS,
         }
     }

@@ -2,8 +2,7 @@
 use std::sync::Arc;
 
 use storage::base::{BaseCache, Origin};
-use storage::disk::{Below, HOLD_MS, SystemClock};
-use storage::files::HostFiles;
+use storage::disk::Below;
 use storage::keys::{KeyRing, SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Manifest, Point, PointKind, Version};
 use storage::{OpenDisk, World, import::publish, store::Store};
@@ -16,15 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (tenant, name) = (Tenant::new("example")?, DiskName::new("disk")?);
     let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant)?;
     let store = Store::folder(&place.join("store"))?;
-    let world = World {
-        files: Arc::new(HostFiles),
-        store: store.clone(),
-        keys: keys.clone(),
-        entropy: Arc::new(SystemEntropy),
-        clock: Arc::new(SystemClock),
-        threads: 2,
-        hold_ms: HOLD_MS,
-    };
+    let world = World::new(store.clone(), keys.clone());
     // An image goes into the store; a cache of it fills as it is read.
     std::fs::write(place.join("image"), vec![b'i'; 1 << 20])?;
     let version = Version {

@@ -13,12 +13,16 @@
 //! 16 4  CRC-32C of bytes 0..16
 //! ```
 
+mod fetch;
+
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use self::fetch::{Ahead, Fetching};
 
 use crate::block::{BLOCK, BlockNumber, blocks_of, is_zero};
 use crate::disk::Below;
@@ -33,8 +37,6 @@ const MAGIC: &[u8; 8] = b"RoostSu1";
 const HEAD: usize = 20;
 const ABSENT: u32 = 0;
 const ZERO: u32 = 1;
-/// Frames that are fetched at once when an image is read from front to back.
-const READ_AHEAD: u32 = 16;
 /// Bytes that are read from a file at once.
 const READ: usize = 1 << 20;
 
@@ -58,6 +60,11 @@ impl Origin {
 
 /// One image on this host.
 pub struct BaseCache {
+    image: Arc<Image>,
+    ahead: Ahead,
+}
+
+struct Image {
     data: File,
     path: PathBuf,
     sums: SharedWords,
@@ -66,8 +73,7 @@ pub struct BaseCache {
     origin: Option<Origin>,
     /// Read from the store when something is missing for the first time.
     index: OnceLock<Index>,
-    /// Block after the last one that was fetched, and how many frames that were.
-    last: std::sync::Mutex<(BlockNumber, u32)>,
+    fetching: Fetching,
 }
 
 fn sums_path(path: &Path) -> PathBuf {
@@ -202,7 +208,7 @@ impl BaseCache {
             other => other,
         };
         let data = data.during(name)?;
-        Ok(Self {
+        let image = Image {
             data,
             path: path.to_owned(),
             sums,
@@ -210,30 +216,40 @@ impl BaseCache {
             complete,
             origin,
             index: OnceLock::new(),
-            last: std::sync::Mutex::new((0, 0)),
+            fetching: Fetching::default(),
+        };
+        Ok(Self {
+            image: Arc::new(image),
+            ahead: Ahead::new(),
         })
-    }
-
-    fn word(&self, block: BlockNumber) -> &AtomicU32 {
-        &self.sums.as_slice()[block as usize]
     }
 
     /// Blocks that lie in the file, and so on this host's disk.
     pub fn local_blocks(&self) -> u32 {
         let here = |word: &&AtomicU32| word.load(Ordering::Relaxed) > ZERO;
-        self.sums.as_slice().iter().filter(here).count() as u32
+        self.image.sums.as_slice().iter().filter(here).count() as u32
+    }
+}
+
+impl Image {
+    fn word(&self, block: BlockNumber) -> &AtomicU32 {
+        &self.sums.as_slice()[block as usize]
+    }
+
+    fn origin(&self) -> Result<&Origin> {
+        self.origin.as_ref().ok_or_else(|| {
+            StorageError::damaged(
+                format!("the image {}", self.path.display()),
+                "it is not whole, and it can be fetched from nowhere",
+            )
+        })
     }
 
     fn index(&self) -> Result<&Index> {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let origin = self.origin.as_ref().ok_or_else(|| {
-            StorageError::damaged(
-                format!("the image {}", self.path.display()),
-                "it is not whole, and it can be fetched from nowhere",
-            )
-        })?;
+        let origin = self.origin()?;
         let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
         let index = origin.store.whole_index(&origin.keys, &manifest)?;
         Ok(self.index.get_or_init(|| index))
@@ -260,97 +276,32 @@ impl BaseCache {
         Ok((sound > 0).then_some(sound as u32))
     }
 
-    /// Fetches the frame of `block`, and more when blocks are fetched one after the other. Says how many
-    /// blocks from `first` on are here then, and at least one.
-    fn fetch(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<u32> {
-        let index = self.index()?;
-        let (number, slot) = match index.place(first)? {
-            Place::Below | Place::Zero => {
-                self.word(first).store(ZERO, Ordering::Release);
-                buffer[..BLOCK].fill(0);
-                return Ok(1);
-            }
-            Place::Stored { pack, slot } => (pack, slot),
-        };
-        let Some(origin) = &self.origin else {
-            unreachable!("there is an index, so there is an origin");
-        };
-        let pack = index.pack(number)?;
-        let per_frame = u32::from(pack.frame_blocks);
-        let frame = slot / per_frame;
-        let frames = frame..(frame + self.window(first)).min(pack.frames.len() as u32);
-        let range = frames.start as usize..frames.end as usize;
-        let fetch = |range| origin.store.frames(&origin.keys, pack, range);
-        let raw = match fetch(range.clone()) {
-            // What is damaged may be what nobody has asked for.
-            Err(StorageError::Damaged { .. }) if range.len() > 1 => {
-                fetch(range.start..range.start + 1)?
-            }
-            other => other?,
-        };
-        let from = frames.start * per_frame;
-        let slots = from..from + (raw.len() / BLOCK) as u32;
-        // Blocks of an image that never changed are in its packs in order.
-        let start = first.saturating_sub(slot - from);
-        let mut end = first + 1;
-        for block in start..self.blocks {
-            match index.place(block)? {
-                Place::Stored { pack, slot } if pack == number && slots.contains(&slot) => {
-                    let at = (slot - from) as usize * BLOCK;
-                    self.keep(block, &raw[at..at + BLOCK]);
-                    end = block + 1;
-                }
-                Place::Below | Place::Zero => {}
-                Place::Stored { .. } if block > first => break,
-                Place::Stored { .. } => {}
-            }
-        }
-        let at = (slot - from) as usize * BLOCK;
-        buffer[..BLOCK].copy_from_slice(&raw[at..at + BLOCK]);
-        let mut last = self
-            .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        last.0 = end;
-        Ok(1)
-    }
-
-    /// Frames to fetch at once: twice as many as last time, if this follows on that.
-    fn window(&self, first: BlockNumber) -> u32 {
-        let mut last = self
-            .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let near = last.0..last.0.saturating_add(64);
-        last.1 = if last.1 > 0 && near.contains(&first) {
-            (last.1 * 2).min(READ_AHEAD)
-        } else {
-            1
-        };
-        last.1
-    }
-
-    fn keep(&self, block: BlockNumber, content: &[u8]) {
-        if self.word(block).load(Ordering::Acquire) != sum_of(content) {
-            self.mend(block, content);
+    /// Keeps blocks that follow each other, unless all of them are here.
+    fn keep(&self, first: BlockNumber, content: &[u8]) {
+        let sums: Vec<u32> = content.chunks(BLOCK).map(sum_of).collect();
+        let words = &self.sums.as_slice()[first as usize..][..sums.len()];
+        let mut both = words.iter().zip(&sums);
+        if !both.all(|(word, sum)| word.load(Ordering::Acquire) == *sum) {
+            self.put(first, content, &sums);
         }
     }
 
-    fn mend(&self, block: BlockNumber, content: &[u8]) {
-        let at = u64::from(block) * BLOCK as u64;
+    fn put(&self, first: BlockNumber, content: &[u8], sums: &[u32]) {
+        let at = u64::from(first) * BLOCK as u64;
         match self.data.write_all_at(content, at) {
-            Ok(()) => self.word(block).store(sum_of(content), Ordering::Release),
+            Ok(()) => {
+                let words = &self.sums.as_slice()[first as usize..];
+                for (word, sum) in words.iter().zip(sums) {
+                    word.store(*sum, Ordering::Release);
+                }
+            }
             // It was read all the same; that it is not kept costs another fetch.
-            Err(error) => tracing::warn!(%error, "a fetched block is not kept"),
+            Err(error) => tracing::warn!(%error, "fetched blocks are not kept"),
         }
     }
 }
 
-impl Below for BaseCache {
-    fn blocks(&self) -> u32 {
-        self.blocks
-    }
-
+impl Image {
     fn zeros(&self, first: BlockNumber, most: u32) -> Result<u32> {
         let within = self.blocks.saturating_sub(first).min(most);
         for number in 0..within {
@@ -368,7 +319,8 @@ impl Below for BaseCache {
         Ok(most)
     }
 
-    fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
+    /// Reads blocks; of what is not here, `window` frames at once are fetched.
+    fn read(&self, first: BlockNumber, window: u32, buffer: &mut [u8]) -> Result<()> {
         let end = first + (buffer.len() / BLOCK) as u32;
         let mut block = first;
         while block < end {
@@ -396,13 +348,34 @@ impl Below for BaseCache {
                     self.word(block).store(ABSENT, Ordering::Release);
                 }
             }
-            let fetched = self.fetch(block, rest)?;
-            if word != ABSENT && self.complete {
-                self.mend(block, &rest[..BLOCK]);
+            let fetched = self.fetch(block, window, rest)?;
+            if word != ABSENT && self.complete && fetched > 0 {
+                self.put(block, &rest[..BLOCK], &[sum_of(&rest[..BLOCK])]);
             }
             block += fetched;
         }
         Ok(())
+    }
+}
+
+impl Below for BaseCache {
+    fn blocks(&self) -> u32 {
+        self.image.blocks
+    }
+
+    fn zeros(&self, first: BlockNumber, most: u32) -> Result<u32> {
+        self.image.zeros(first, most)
+    }
+
+    fn read(&self, first: BlockNumber, buffer: &mut [u8]) -> Result<()> {
+        let end = first.saturating_add((buffer.len() / BLOCK) as u32);
+        // Of one that is whole, nothing is ever fetched but what is damaged.
+        let window = if self.image.complete {
+            1
+        } else {
+            self.ahead.read(&self.image, first..end)
+        };
+        self.image.read(first, window, buffer)
     }
 }
 

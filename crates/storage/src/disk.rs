@@ -23,6 +23,7 @@ mod compact;
 pub mod format;
 mod group;
 pub mod keeper;
+mod large;
 mod read;
 mod replay;
 mod shown;
@@ -30,9 +31,12 @@ mod upload;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,9 +45,9 @@ pub use self::replay::OpenDisk;
 use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::disk::format::{FIRST, GROUP_BLOCKS, GroupUse, LOST, NONE, Position, ZERO};
 use crate::error::{Result, StorageError};
-use crate::files::{FileHandle, Files};
+use crate::files::{FileHandle, Files, HostFiles};
 use crate::index::Index;
-use crate::keys::{Entropy, Identities, ObjectId, TenantKeys};
+use crate::keys::{Entropy, Identities, ObjectId, SystemEntropy, TenantKeys};
 use crate::manifest::{DiskName, Manifest};
 use crate::map::BlockMap;
 use crate::pack::PackContents;
@@ -93,10 +97,34 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Packs that are made beside each other.
     pub threads: usize,
+    /// Writes of so many bytes and more go to the log beside each other.
+    pub large: usize,
     /// So long a pack is sure to stay in the store that no version names yet, milliseconds: no longer than
     /// the grace of whoever collects ([`crate::collect::Rules`]).
     pub hold_ms: u64,
 }
+
+impl World {
+    /// This host, with its files, its clock and its randomness.
+    pub fn new(store: Store, keys: TenantKeys) -> Self {
+        Self {
+            files: Arc::new(HostFiles),
+            store,
+            keys,
+            entropy: Arc::new(SystemEntropy),
+            clock: Arc::new(SystemClock),
+            threads: THREADS,
+            large: LARGE,
+            hold_ms: HOLD_MS,
+        }
+    }
+}
+
+/// What [`World::threads`] is on a host that has other things to do too.
+const THREADS: usize = 2;
+
+/// What [`World::large`] is, but in tests: from here on the host's disk is busy longer than we are.
+pub const LARGE: usize = 128 << 10;
 
 /// What [`World::hold_ms`] is where nobody collects sooner than [`crate::collect::Rules::default`].
 pub const HOLD_MS: u64 = 3_600_000;
@@ -111,6 +139,10 @@ pub struct Disk {
     epoch: u64,
     base: Option<Arc<dyn Below>>,
     writer: Mutex<Writer>,
+    /// Shared by large writes for as long as they take; whoever else writes has it alone.
+    large: RwLock<()>,
+    /// A large write has had its turn.
+    turns: Condvar,
     state: RwLock<State>,
     /// Held by whoever uploads, or writes a checkpoint: one at a time.
     background: Mutex<Background>,
@@ -189,6 +221,8 @@ struct Writer {
     allocated: u32,
     /// Everything before is durable.
     durable: Position,
+    /// Everything before was promised to be durable, or is in the store.
+    promised: Position,
     /// What the open group's head says of it.
     marked: Position,
     /// A sync failed: what is not durable has to be written again, elsewhere.
@@ -197,8 +231,33 @@ struct Writer {
     broken: bool,
     /// Cuts in this range are of no use: what they stood for was written again later.
     void_cuts: Option<std::ops::RangeInclusive<u64>>,
+    /// Places that large writes got, and how many of those writes are done: they take their turns in that order.
+    taken: u64,
+    turn: u64,
+    /// What failed large writes may have left.
+    voids: Vec<large::Void>,
     /// When a group was first flushed that is not in the store: generation → time.
     flushed: BTreeMap<u64, u64>,
+}
+
+/// The writer while no large write is on its way.
+struct Alone<'a> {
+    writer: MutexGuard<'a, Writer>,
+    _alone: RwLockWriteGuard<'a, ()>,
+}
+
+impl Deref for Alone<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Alone<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +326,8 @@ pub struct Figures {
     pub sparse: u64,
     /// What an opening would have to read on top of the last checkpoint.
     pub tail: u64,
+    /// Groups that were ever begun.
+    pub written: u64,
     /// Groups that are not in the store yet.
     pub unsent: u64,
     /// Milliseconds since the oldest flush whose data is on this host alone; 0 when there is none.
@@ -276,7 +337,17 @@ pub struct Figures {
 }
 
 impl Disk {
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    /// The writer, with nothing on its way.
+    fn writer(&self) -> Alone<'_> {
+        let alone = self.large.write().unwrap_or_else(PoisonError::into_inner);
+        Alone {
+            writer: self.any_writer(),
+            _alone: alone,
+        }
+    }
+
+    /// The writer; large writes may be on their way.
+    fn any_writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -336,6 +407,7 @@ impl Disk {
             figures.log = u64::from(writer.end) - holes;
             figures.free = writer.free.len() as u64 - holes;
             figures.tail = writer.next_generation - writer.checkpoint;
+            figures.written = writer.next_generation;
             let free: BTreeSet<u32> = writer.free.iter().copied().collect();
             let oldest = writer.flushed.first_key_value().map(|(_, time)| *time);
             (free, oldest, writer.checkpoint)
@@ -361,6 +433,7 @@ impl Disk {
             &mut figures.free,
             &mut figures.freed,
             &mut figures.tail,
+            &mut figures.written,
             &mut figures.unsent,
         ] {
             *groups *= format::GROUP_BYTES;
@@ -477,6 +550,10 @@ impl Writer {
     /// Groups of lower generations are in the store.
     fn committed_to(&mut self, generation: u64) {
         self.flushed = self.flushed.split_off(&generation);
+        self.promised = self.promised.max(Position {
+            generation,
+            next: FIRST,
+        });
     }
 
     fn position(&self) -> Position {

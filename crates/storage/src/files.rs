@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::OFlags;
 
 use crate::sys::Region;
 
@@ -74,7 +78,10 @@ impl Files for HostFiles {
             .create(create)
             .truncate(false)
             .open(path)?;
-        Ok(Arc::new(HostFile(file)))
+        Ok(Arc::new(HostFile {
+            file,
+            direct: OnceLock::new(),
+        }))
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -94,33 +101,73 @@ impl Files for HostFiles {
     }
 }
 
+/// Writes of so many bytes and more go past the page cache: copying them there, and from there to the disk later,
+/// would take more than the disk takes.
+const DIRECT: usize = 128 << 10;
+/// What the addresses and lengths of such a write are multiples of.
+const DIRECT_ALIGNMENT: usize = 4096;
+
 #[derive(Debug)]
-struct HostFile(std::fs::File);
+struct HostFile {
+    file: std::fs::File,
+    /// The same file past the page cache, once it is wanted; `None` where the file system has no such thing.
+    direct: OnceLock<Option<std::fs::File>>,
+}
+
+impl HostFile {
+    /// The file for writing these bytes there past the page cache, if that can be.
+    fn direct(&self, bytes: &[u8], offset: u64) -> Option<&std::fs::File> {
+        let is_aligned = |number: usize| number.is_multiple_of(DIRECT_ALIGNMENT);
+        let fits = bytes.len() >= DIRECT
+            && is_aligned(bytes.len())
+            && is_aligned(bytes.as_ptr().addr())
+            && offset.is_multiple_of(DIRECT_ALIGNMENT as u64);
+        let open = || {
+            let mut options = std::fs::File::options();
+            options
+                .write(true)
+                .custom_flags(OFlags::DIRECT.bits() as i32);
+            // Its name may be another's by now.
+            let this = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            options.open(this).ok()
+        };
+        fits.then(|| self.direct.get_or_init(open).as_ref())?
+    }
+}
 
 impl FileHandle for HostFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+        match self.direct(bytes, offset) {
+            // Some file systems open a file so and then refuse.
+            Some(direct) => match direct.write_all_at(bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.file.write_all_at(bytes, offset)
+                }
+                other => other,
+            },
+            None => self.file.write_all_at(bytes, offset),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
         let flags = rustix::fs::FallocateFlags::empty();
-        match rustix::fs::fallocate(&self.0, flags, offset, length) {
+        match rustix::fs::fallocate(&self.file, flags, offset, length) {
             // A file system that cannot promise room still has it, until it has not.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 let end = (offset + length).max(self.length()?);
-                self.0.set_len(end)
+                self.file.set_len(end)
             }
             other => Ok(other?),
         }
@@ -128,7 +175,7 @@ impl FileHandle for HostFile {
 
     fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
         let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.0, flags, offset, length) {
+        match rustix::fs::fallocate(&self.file, flags, offset, length) {
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             other => Ok(other?),
         }
@@ -136,7 +183,7 @@ impl FileHandle for HostFile {
 
     fn words(&self, offset: u64, words: usize, capacity: usize) -> io::Result<Words> {
         Ok(Words::Mapped(Region::map(
-            &self.0, offset, words, capacity,
+            &self.file, offset, words, capacity,
         )?))
     }
 }

@@ -58,7 +58,7 @@ impl Place {
 }
 
 /// The packs that an index refers to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PackTable {
     packs: Vec<Arc<PackRef>>,
     numbers: HashMap<ObjectId, u32>,

@@ -35,6 +35,9 @@ pub const HEADER: usize = 32;
 pub const FOOTER: usize = 16;
 const DIRECTORY_PART: u64 = u64::MAX;
 const PLAIN: u32 = 1 << 31;
+/// A frame is tried out at so many places, with so many bytes each.
+const SAMPLES: usize = 4;
+const SAMPLE: usize = 3072;
 /// No directory is larger; a longer one is damage, and is not allocated for.
 const MAX_DIRECTORY: usize = 64 << 20;
 
@@ -109,9 +112,16 @@ pub struct ObjectWriter {
 impl ObjectWriter {
     /// `id` is new: it has never been used for an object of this tenant.
     pub fn new(kind: Kind, id: ObjectId, keys: &TenantKeys) -> Result<Self> {
+        Self::with_room(kind, id, keys, 0)
+    }
+
+    /// The same with room for so many bytes in frames, which need not be made bit by bit.
+    pub fn with_room(kind: Kind, id: ObjectId, keys: &TenantKeys, room: usize) -> Result<Self> {
         let header = header(kind, keys.current(), &id);
+        let mut bytes = Vec::with_capacity(HEADER + room);
+        bytes.extend_from_slice(&header);
         Ok(Self {
-            bytes: header.to_vec(),
+            bytes,
             header,
             key: keys.object(keys.current(), &id)?,
             id,
@@ -129,9 +139,12 @@ impl ObjectWriter {
         let start = self.bytes.len();
         self.bytes
             .resize(start + get_maximum_output_size(raw.len()), 0);
-        let packed = compress_into_with_table(raw, &mut self.bytes[start..], &mut self.table);
+        let packed = self.seems_to_compress(raw, start).then(|| {
+            let room = &mut self.bytes[start..];
+            compress_into_with_table(raw, room, &mut self.table)
+        });
         let compressed = match packed {
-            Ok(length) if length < raw.len() => {
+            Some(Ok(length)) if length < raw.len() => {
                 self.bytes.truncate(start + length);
                 true
             }
@@ -149,6 +162,20 @@ impl ObjectWriter {
         };
         self.frames.push((frame, raw.len() as u32));
         frame
+    }
+
+    /// Whether it is worth while to compress `raw`: of a long one, samples tell. What is packed already, or random,
+    /// takes the compressor longest and gains nothing. The bytes from `start` on are room to try it in.
+    fn seems_to_compress(&mut self, raw: &[u8], start: usize) -> bool {
+        if raw.len() < SAMPLES * 4 * SAMPLE {
+            return true;
+        }
+        (0..SAMPLES).any(|number| {
+            let sample = &raw[number * (raw.len() / SAMPLES)..][..SAMPLE];
+            let room = &mut self.bytes[start..];
+            let packed = compress_into_with_table(sample, room, &mut self.table);
+            packed.is_ok_and(|length| length < SAMPLE - SAMPLE / 64)
+        })
     }
 
     /// Closes the object; `extra` is what its kind adds to the directory.

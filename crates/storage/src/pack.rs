@@ -24,6 +24,8 @@ pub const PACK_BLOCKS: usize = 1024;
 pub const DISK_FRAME: u8 = 16;
 
 const ZERO: u32 = u32::MAX;
+/// Of a full pack that does not compress, and of its directory.
+const ROOM: usize = PACK_BLOCKS * BLOCK + (64 << 10);
 
 /// Blocks of an image that are something else from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +212,7 @@ impl<'a> PackWriter<'a> {
         frame_blocks: u8,
     ) -> Result<Self> {
         Ok(Self {
-            object: ObjectWriter::new(Kind::Pack, id, keys)?,
+            object: ObjectWriter::with_room(Kind::Pack, id, keys, ROOM)?,
             identities_of: identities,
             key: keys.current(),
             frame_blocks,

@@ -10,15 +10,12 @@ use object_store::{BackoffConfig, RetryConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{BaseCache, Origin};
-use crate::disk::{Below, Disk, OpenDisk, SystemClock, World};
+use crate::disk::{Below, Disk, OpenDisk, World};
 use crate::error::{During, Result, StorageError};
-use crate::files::HostFiles;
 use crate::keys::{Entropy, SystemEntropy, TenantKeys};
 use crate::manifest::{DiskName, Manifest, Version};
 use crate::store::Store;
 
-/// Packs that are made beside each other.
-const THREADS: usize = 2;
 /// A store that has not done a request in so long is away.
 const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a connection to it.
@@ -142,15 +139,7 @@ impl StoreSpec {
 impl DiskSpec {
     /// What the disk stands on.
     pub fn world(&self, runtime: Option<&tokio::runtime::Handle>) -> Result<World> {
-        Ok(World {
-            files: Arc::new(HostFiles),
-            store: self.store.open(runtime)?,
-            keys: self.keys.clone(),
-            entropy: Arc::new(SystemEntropy),
-            clock: Arc::new(SystemClock),
-            threads: THREADS,
-            hold_ms: crate::disk::HOLD_MS,
-        })
+        Ok(World::new(self.store.open(runtime)?, self.keys.clone()))
     }
 
     /// The image below it, from this host's cache.

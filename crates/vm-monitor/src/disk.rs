@@ -24,7 +24,7 @@ pub fn status(status: &Status) -> DiskStatus {
         size: figures.size,
         local: figures.log,
         unsent: figures.unsent,
-        unsent_age_ms: figures.age_ms,
+        unsent_age_ms: status.unsent_age().as_millis() as u64,
         version: status.version,
         lost_blocks: figures.lost,
         takeovers: status.takeovers,

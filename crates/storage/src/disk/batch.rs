@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Slot;
-use super::format::{GroupUse, Range};
-use crate::block::{BLOCK, BlockNumber};
+use super::format::{Entry, GroupUse, Range};
+use crate::block::BlockNumber;
 use crate::error::Result;
 
 /// What a stretch of the log comes to.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) heads: HashMap<u32, (GroupUse, Box<[u8; BLOCK]>)>,
-    /// Where the newest content of a block is.
-    pub(super) blocks: BTreeMap<BlockNumber, Slot>,
+    pub(super) groups: HashMap<u32, GroupUse>,
+    /// Where the newest content of a block is, and what its entry says.
+    pub(super) blocks: BTreeMap<BlockNumber, (Slot, Entry)>,
     /// Blocks that are zero, but for those above.
     zeros: Vec<Range>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Batch {
 /// One change of an image.
 #[derive(Clone, Copy)]
 pub(super) enum Next {
-    Block(BlockNumber, Slot),
+    Block(BlockNumber, Slot, Entry),
     Zero(Range),
 }
 
@@ -49,9 +49,10 @@ impl Batch {
         let mut done = 0;
         for range in zeros {
             for block in range.blocks().start.max(done)..range.blocks().end {
-                while let Some((written, slot)) = blocks.next_if(|(written, _)| **written <= block)
+                while let Some((written, (slot, entry))) =
+                    blocks.next_if(|(written, _)| **written <= block)
                 {
-                    changes.push(Next::Block(*written, *slot));
+                    changes.push(Next::Block(*written, *slot, *entry));
                 }
                 done = block + 1;
                 if self.blocks.contains_key(&block) || is_zero_already(block)? {
@@ -66,7 +67,7 @@ impl Batch {
                 }
             }
         }
-        changes.extend(blocks.map(|(block, slot)| Next::Block(*block, *slot)));
+        changes.extend(blocks.map(|(block, (slot, entry))| Next::Block(*block, *slot, *entry)));
         Ok(changes)
     }
 }

@@ -234,13 +234,6 @@ impl Disk {
             if let Some(open) = open {
                 groups[open as usize] = Group::new(None);
             }
-            if planted::is(Bug::ReuseBeforeCheckpoint) {
-                writer.free = free
-                    .iter()
-                    .copied()
-                    .filter(|group| Some(*group) != open)
-                    .collect();
-            }
             (kept, groups, free, local, index, packs, count)
         };
         // What the maps point to has to be there before they are.
@@ -284,7 +277,7 @@ impl Disk {
 
     /// Groups that can be used once the checkpoint is durable: those that can be now, in their order, then
     /// those in which nothing is needed any more.
-    fn free_groups(&self, writer: &Writer, state: &State, open: Option<u32>) -> Vec<u32> {
+    pub(super) fn free_groups(&self, writer: &Writer, state: &State, open: Option<u32>) -> Vec<u32> {
         let mut free: Vec<u32> = open
             .into_iter()
             .chain(writer.free.iter().copied())

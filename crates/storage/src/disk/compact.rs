@@ -13,7 +13,7 @@ impl Disk {
     /// Rewrites packs of which this disk needs less than half, and writes an index that has no pack that
     /// nobody needs. Says how many blocks moved. The old packs go when no other version refers to them.
     pub fn compact_store(&self) -> Result<usize> {
-        self.flush()?;
+        self.settle()?;
         let mut background = self.settled()?;
         let started_ms = self.world.clock.now_ms();
         let sparse = self.sparse_packs()?;
@@ -92,15 +92,11 @@ impl Disk {
         let world = &self.world;
         let started_ms = world.clock.now_ms();
         let id = world.entropy.object_id();
-        let sealed = {
+        let (map, packs) = {
             let state = self.state();
-            index::seal(
-                &state.index.map.snapshot(),
-                &state.index.packs,
-                id,
-                &world.keys,
-            )?
+            (state.index.map.snapshot(), state.index.packs.clone())
         };
+        let sealed = index::seal(&map, &packs, id, &world.keys)?;
         world.store.put_index(world.keys.tenant(), &id, sealed)?;
         let mut manifest = self.manifest();
         manifest.claim = false;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use super::checkpoint::{self, Checkpoint};
 use super::format::{FIRST, GROUP_BLOCKS, GROUP_BYTES, GroupUse, Head, LOST, Position, read_head};
@@ -210,6 +210,8 @@ impl OpenDisk {
             epoch: self.epoch,
             base: self.base,
             writer: Mutex::new(writer),
+            large: RwLock::new(()),
+            turns: Condvar::new(),
             state: RwLock::new(state),
             background: Mutex::new(Background::default()),
             flushing: Mutex::new(()),
@@ -222,6 +224,10 @@ impl OpenDisk {
 impl Writer {
     /// Before anything was written by this process; everything of lower generations is durable.
     fn new(generation: u64, session: u32, free: Vec<u32>, end: u32, allocated: u32) -> Self {
+        let begin = Position {
+            generation,
+            next: FIRST,
+        };
         Self {
             open: None,
             next_generation: generation,
@@ -231,14 +237,15 @@ impl Writer {
             holes: BTreeSet::new(),
             end,
             allocated,
-            durable: Position {
-                generation,
-                next: FIRST,
-            },
+            durable: begin,
+            promised: begin,
             marked: Position::default(),
             suspect: false,
             broken: false,
             void_cuts: None,
+            taken: 0,
+            turn: 0,
+            voids: Vec::new(),
             flushed: BTreeMap::new(),
         }
     }

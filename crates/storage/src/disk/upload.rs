@@ -1,7 +1,7 @@
 //! Sending: groups of the log become packs in the store, and then a version of the disk names them.
 
 use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::batch::{Batch, Next};
 use super::format::{GroupUse, Position, Told, entry_of};
@@ -14,8 +14,8 @@ use crate::manifest::{LogPosition, Manifest, Point};
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
 use crate::planted::{self, Bug};
 
-/// Groups that go into one version: what is held in memory for it stays small.
-const BATCH: usize = 64;
+/// Blocks that go into one version, give or take a group: what is held in memory for it stays small.
+const BATCH: usize = 16 * PACK_BLOCKS;
 /// Segments on top of an index; with more of them, a new index is written.
 const MAX_SEGMENTS: usize = 64;
 /// Blocks that are read from the log at once.
@@ -141,7 +141,7 @@ impl Disk {
     /// [`StorageError::CutAgain`] with another cut.
     pub fn upload(&self, until: u64, point: Option<&Point>) -> Result<Manifest> {
         // The store never has what a power cut here could take: there is one history.
-        self.flush()?;
+        self.settle()?;
         let is_void = |void: &std::ops::RangeInclusive<u64>| void.contains(&until);
         if self.writer().void_cuts.as_ref().is_some_and(is_void) {
             return Err(StorageError::CutAgain);
@@ -153,20 +153,15 @@ impl Disk {
                 found.is_some_and(|found| found.id == point.id)
             })
         };
-        loop {
-            let mut groups = self.state().uncommitted();
-            groups.retain(|used| used.by.generation < until);
-            let is_last = groups.len() <= BATCH;
-            groups.truncate(BATCH);
-            let Some(last) = groups.last() else {
-                break;
-            };
-            let end = last.by.generation + 1;
-            let point = point.filter(|_| is_last);
-            self.send(&mut background, &groups, end, point)?;
-            if is_last {
-                break;
-            }
+        let mut groups = self.state().uncommitted();
+        groups.retain(|used| used.by.generation < until);
+        let mut rest = &groups[..];
+        while !rest.is_empty() {
+            let (batch, taken) = self.batch(rest)?;
+            let end = rest[taken - 1].by.generation + 1;
+            rest = &rest[taken..];
+            let point = point.filter(|_| rest.is_empty());
+            self.send(&mut background, &batch, end, point)?;
         }
         if !is_named(&self.manifest()) {
             // Nothing was written since the newest version: it gets the name.
@@ -206,35 +201,42 @@ impl Disk {
         self.world.store.delete_version(&version)
     }
 
-    /// What the groups come to.
-    fn batch(&self, groups: &[Used]) -> Result<Batch> {
+    /// What the first of the groups come to, and how many of them that is: what was written again among them is
+    /// there once, and counts once.
+    fn batch(&self, groups: &[Used]) -> Result<(Batch, usize)> {
         let mut batch = Batch::default();
-        for used in groups {
+        for (used, number) in groups.iter().zip(1..) {
             let view = self.view(*used)?;
             for (at, item) in self.items(&view, Position::END, Look::Entries)? {
                 match item {
                     Item::Written(block) => {
-                        batch.blocks.insert(block, view.slot(at));
+                        let entry = match view.by.read_entry(at, entry_of(&view.head, at)) {
+                            Told::Mended(_, entry) => entry,
+                            _ => *entry_of(&view.head, at),
+                        };
+                        batch.blocks.insert(block, (view.slot(at), entry));
                     }
                     Item::Zero(ranges) => ranges.into_iter().for_each(|range| batch.zero(range)),
                     Item::Copy(_) | Item::Broken(_) | Item::Size(_) => {}
                 }
             }
-            batch.heads.insert(used.group, (used.by, view.head));
+            batch.groups.insert(used.group, used.by);
+            if batch.blocks.len() >= BATCH {
+                return Ok((batch, number));
+            }
         }
-        Ok(batch)
+        Ok((batch, groups.len()))
     }
 
-    /// Stores groups as packs and commits the version that they lead to.
+    /// Stores what groups of lower generations than `end` come to as packs, and commits the version that they lead to.
     fn send(
         &self,
         background: &mut Background,
-        groups: &[Used],
+        batch: &Batch,
         end: u64,
         point: Option<&Point>,
     ) -> Result<()> {
         let started_ms = self.world.clock.now_ms();
-        let batch = self.batch(groups)?;
         let below = self.base.as_ref().map_or(0, |base| base.blocks());
         let changes = batch.changes(|block| {
             let state = self.state();
@@ -247,11 +249,9 @@ impl Disk {
         let parts: Vec<&[Next]> = changes.chunks(PACK_BLOCKS).collect();
         let mut packs = Vec::new();
         let mut lost = Vec::new();
-        for some in parts.chunks(self.world.threads.max(1)) {
-            for made in self.store_packs(&batch, some)? {
-                packs.extend(made.contents);
-                lost.extend(made.lost);
-            }
+        for made in self.store_packs(batch, &parts)? {
+            packs.extend(made.contents);
+            lost.extend(made.lost);
         }
         let mut manifest = self.manifest();
         let blocks = self.state().local.blocks();
@@ -284,24 +284,31 @@ impl Disk {
         self.commit_noted(background)
     }
 
-    /// Makes and stores some packs beside each other.
+    /// Makes and stores packs, some beside each other.
     fn store_packs(&self, batch: &Batch, parts: &[&[Next]]) -> Result<Vec<Made>> {
-        let Some((first, others)) = parts.split_first() else {
-            return Ok(Vec::new());
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Made)>> {
+            let mut made = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(part) = parts.get(number) else {
+                    return Ok(made);
+                };
+                made.push((number, self.store_pack(batch, part)?));
+            }
         };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = others
-                .iter()
-                .map(|part| scope.spawn(|| self.store_pack(batch, part)))
-                .collect();
-            let first = self.store_pack(batch, first);
-            let joined = others.into_iter().map(|other| {
-                other
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            std::iter::once(first).chain(joined).collect()
-        })
+        let others = self.world.threads.min(parts.len()).saturating_sub(1);
+        let mut made = std::thread::scope(|scope| {
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            let mut made = work()?;
+            for other in others {
+                let joined = other.join();
+                made.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok::<_, StorageError>(made)
+        })?;
+        made.sort_unstable_by_key(|(number, _)| *number);
+        Ok(made.into_iter().map(|(_, made)| made).collect())
     }
 
     fn store_pack(&self, batch: &Batch, changes: &[Next]) -> Result<Made> {
@@ -318,7 +325,7 @@ impl Disk {
                     rest = after;
                     continue;
                 }
-                Next::Block(block, slot) => (block, slot),
+                Next::Block(block, slot, _) => (block, slot),
             };
             // Blocks that follow each other in the log are read together.
             let run = rest
@@ -329,22 +336,17 @@ impl Disk {
                         at: slot.at + number,
                         ..slot
                     };
-                    matches!(next, Next::Block(_, slot) if *slot == expected)
+                    matches!(next, Next::Block(_, slot, _) if *slot == expected)
                 })
                 .count();
             let content = &mut buffer[..run * BLOCK];
             self.log.read_at(content, slot.offset()).during(log)?;
-            let (by, head) = &batch.heads[&slot.group];
+            let by = &batch.groups[&slot.group];
             for (next, content) in rest[..run].iter().zip(content.chunks(BLOCK)) {
-                let Next::Block(block, slot) = *next else {
+                let Next::Block(block, slot, entry) = *next else {
                     unreachable!("a run is of blocks");
                 };
-                let sound = match by.read_entry(slot.at, entry_of(head, slot.at)) {
-                    Told::Sound(_) => by.holds(slot.at, entry_of(head, slot.at), content),
-                    Told::Mended(_, entry) => by.holds(slot.at, &entry, content),
-                    Told::Nothing | Told::Damaged => false,
-                };
-                if !sound {
+                if !by.holds(slot.at, &entry, content) {
                     self.lose(block, slot, by)?;
                     lost.push(block);
                 } else if is_zero(content) {
@@ -447,7 +449,13 @@ impl Disk {
             std::mem::replace(&mut state.manifest, pending.manifest)
         };
         if let Some(end) = pending.end {
-            self.writer().committed_to(end);
+            let mut writer = self.writer();
+            writer.committed_to(end);
+            if planted::is(Bug::ReuseBeforeCheckpoint) {
+                let open = writer.open.map(|open| open.group);
+                let free = self.free_groups(&writer, &self.state(), None).into_iter();
+                writer.free = free.filter(|group| Some(*group) != open).collect();
+            }
         }
         // Versions that nobody named go. Claims stay: they are what keeps an older placement out.
         let goes = before.version.number > 0 && before.point.is_none() && !before.claim;

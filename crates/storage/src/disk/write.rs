@@ -33,11 +33,22 @@ impl Disk {
         let head = (offset % BLOCK as u64) as usize;
         let end = head + data.len();
         self.sound_pages(first, end.div_ceil(BLOCK) as u32)?;
+        if head == 0 && data.len().is_multiple_of(BLOCK) {
+            let is_large = data.len() >= self.world.large;
+            let done = if is_large {
+                self.write_large(first, data)?
+            } else {
+                0
+            };
+            let written = |number| What::Written(first + done as u32 + number);
+            let rest = &data[done * BLOCK..];
+            return match rest.is_empty() {
+                true => Ok(()),
+                false => self.append(&mut self.writer(), &written, rest),
+            };
+        }
         let mut writer = self.writer();
         let written = |number| What::Written(first + number);
-        if head == 0 && data.len().is_multiple_of(BLOCK) {
-            return self.append(&mut writer, &written, data);
-        }
         // What a block has beside the bytes stays as it is.
         let mut whole = vec![0; end.next_multiple_of(BLOCK)];
         let last = whole.len() - BLOCK;
@@ -127,16 +138,24 @@ impl Disk {
 
     /// Returns when everything that was written before is durable on this host.
     pub fn flush(&self) -> Result<()> {
-        self.check_fence()?;
-        self.sync_log(&self.flushing())?;
-        if self.writer().broken {
-            self.checkpoint()?;
-        }
+        let position = self.settle()?;
+        let now = self.world.clock.now_ms();
+        self.writer().promised_to(position, now);
         Ok(())
     }
 
-    /// Makes what was written to the log durable: again, if a sync failed before.
-    pub(super) fn sync_log(&self, _one: &MutexGuard<'_, ()>) -> Result<()> {
+    /// The same when nobody is told: what is durable then has no hurry to get to the store.
+    pub(super) fn settle(&self) -> Result<Position> {
+        self.check_fence()?;
+        let position = self.sync_log(&self.flushing())?;
+        if self.writer().broken {
+            self.checkpoint()?;
+        }
+        Ok(position)
+    }
+
+    /// Makes what was written to the log durable: again, if a sync failed before. Says up to where.
+    pub(super) fn sync_log(&self, _one: &MutexGuard<'_, ()>) -> Result<Position> {
         let position = {
             let mut writer = self.writer();
             if writer.suspect && !planted::is(Bug::BelieveNextSync) {
@@ -153,9 +172,9 @@ impl Disk {
         let mut writer = self.writer();
         match synced {
             Ok(()) => {
-                writer.flushed_to(position, self.world.clock.now_ms());
+                writer.durable = writer.durable.max(position);
                 writer.suspect = false;
-                Ok(())
+                Ok(position)
             }
             Err(error) => {
                 writer.suspect = true;
@@ -169,6 +188,7 @@ impl Disk {
 
     /// Tells the open group's head how much is durable, so that damage is told from what never arrived.
     fn mark(&self, writer: &mut Writer) -> Result<()> {
+        self.clear_voids(writer)?;
         let Some(open) = writer.open else {
             return Ok(());
         };
@@ -257,13 +277,14 @@ impl Disk {
     /// written before is in groups of lower ones.
     pub fn cut(&self) -> Result<u64> {
         if self.writer().suspect {
-            self.flush()?;
+            self.settle()?;
         }
         let mut writer = self.writer();
         self.close_group(&mut writer)
     }
 
     pub(super) fn close_group(&self, writer: &mut Writer) -> Result<u64> {
+        self.clear_voids(writer)?;
         if let Some(open) = writer.open.filter(|open| open.ghosts > open.next) {
             let ghosts = entry_at(open.ghosts - open.next) as usize;
             self.write_entries(writer, open, open.next, &vec![0; ghosts])?;
@@ -349,7 +370,7 @@ impl Disk {
     }
 
     /// The open group, with room for a block at least.
-    fn open_group(&self, writer: &mut Writer) -> Result<Open> {
+    pub(super) fn open_group(&self, writer: &mut Writer) -> Result<Open> {
         if let Some(open) = writer.open.filter(|open| open.next < GROUP_BLOCKS) {
             return Ok(open);
         }
@@ -440,9 +461,9 @@ fn add(ranges: &mut Vec<Range>, block: BlockNumber) {
 }
 
 impl Writer {
-    /// Everything before `position` is durable as of now.
-    pub(super) fn flushed_to(&mut self, position: Position, now_ms: u64) {
-        if position <= self.durable {
+    /// Whoever uses the disk is told now that everything before `position` is durable.
+    fn promised_to(&mut self, position: Position, now_ms: u64) {
+        if position <= self.promised {
             return;
         }
         let last = if position.next > FIRST {
@@ -450,9 +471,9 @@ impl Writer {
         } else {
             position.generation - 1
         };
-        for generation in self.durable.generation..=last {
+        for generation in self.promised.generation..=last {
             self.flushed.entry(generation).or_insert(now_ms);
         }
-        self.durable = position;
+        self.promised = position;
     }
 }

@@ -23,6 +23,8 @@ use super::{Device, errno, patient_flush, patient_read};
 const MAX_TRANSFER: usize = 1 << 20;
 const IN_HEADER: usize = 40;
 const OUT_HEADER: usize = 16;
+/// Before what is written.
+const WRITE_HEADS: usize = IN_HEADER + 40;
 /// Requests that the kernel has on their way at once, beyond those that somebody waits for.
 const MAX_BACKGROUND: u16 = 64;
 const CONGESTION: u16 = 48;
@@ -119,10 +121,9 @@ pub fn resend(connection: &File) -> io::Result<()> {
 /// Answers requests until the file is closed everywhere. Several threads call it on one
 /// connection.
 pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
-    let mut buffer = vec![0; MAX_TRANSFER + PAGE];
-    let mut data = vec![0; MAX_TRANSFER];
+    let mut buffer = Buffer::new();
     loop {
-        let length = match rustix::io::read(connection, &mut buffer) {
+        let length = match rustix::io::read(connection, buffer.request()) {
             Ok(length) => length,
             // The request was taken back, or a signal came.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
@@ -132,17 +133,24 @@ pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
             Err(rustix::io::Errno::NODEV | rustix::io::Errno::CONNABORTED) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let Some(request) = Request::parse(&buffer[..length]) else {
+        let Some(request) = Request::parse(&buffer.request()[..length]) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the kernel sent what is no request",
             ));
         };
-        let sent = match answer(&request, device, &mut data) {
+        let unique = request.unique;
+        let sent = match answer(&request, device) {
             Answer::None => Ok(()),
-            Answer::Body(body) => reply(connection, request.unique, 0, &body),
-            Answer::Data(length) => reply(connection, request.unique, 0, &data[..length]),
-            Answer::Error(error) => reply(connection, request.unique, -error, &[]),
+            Answer::Body(body) => reply(connection, unique, 0, &body),
+            Answer::Data { offset, length } => {
+                let data = &mut buffer.data()[..length];
+                match patient_read(device, offset, data) {
+                    Ok(()) => reply(connection, unique, 0, data),
+                    Err(error) => reply(connection, unique, -errno(&error), &[]),
+                }
+            }
+            Answer::Error(error) => reply(connection, unique, -error, &[]),
         };
         match sent {
             Ok(()) => {}
@@ -154,6 +162,36 @@ pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
 }
 
 const NO_SUCH: i32 = 2;
+
+/// Room for one request or for what is answered to it. What is written begins at a page, as direct writing wants it.
+struct Buffer {
+    bytes: Vec<u8>,
+    /// A page's begin, behind which there is room for the largest transfer and before which for a request's heads.
+    page: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        // Every page is there before the kernel copies to it: when a thread is killed while one of them is missing,
+        // the kernel answers the request with an error instead of keeping it for a successor.
+        let bytes = vec![u8::MAX; MAX_TRANSFER + 2 * PAGE];
+        let first = bytes.as_ptr().align_offset(PAGE);
+        let page = if first < WRITE_HEADS {
+            first + PAGE
+        } else {
+            first
+        };
+        Self { bytes, page }
+    }
+
+    fn request(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.page - WRITE_HEADS..self.page + MAX_TRANSFER]
+    }
+
+    fn data(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.page..self.page + MAX_TRANSFER]
+    }
+}
 
 fn reply(connection: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
     let mut header = [0; OUT_HEADER];
@@ -197,12 +235,15 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 enum Answer {
     None,
     Body(Vec<u8>),
-    /// So many bytes of the data buffer.
-    Data(usize),
+    /// So many bytes of the device.
+    Data {
+        offset: u64,
+        length: usize,
+    },
     Error(i32),
 }
 
-fn answer(request: &Request<'_>, device: &dyn Device, data: &mut [u8]) -> Answer {
+fn answer(request: &Request<'_>, device: &dyn Device) -> Answer {
     let malformed = Answer::Error(rustix::io::Errno::INVAL.raw_os_error());
     let done = |outcome: crate::Result<()>, body: Vec<u8>| match outcome {
         Ok(()) => Answer::Body(body),
@@ -228,11 +269,8 @@ fn answer(request: &Request<'_>, device: &dyn Device, data: &mut [u8]) -> Answer
             };
             // Beyond the end there is nothing to read.
             let left = device.size().saturating_sub(offset);
-            let length = u64::from(size).min(left).min(data.len() as u64) as usize;
-            match patient_read(device, offset, &mut data[..length]) {
-                Ok(()) => Answer::Data(length),
-                Err(error) => Answer::Error(errno(&error)),
-            }
+            let length = u64::from(size).min(left).min(MAX_TRANSFER as u64) as usize;
+            Answer::Data { offset, length }
         }
         opcode::WRITE => {
             let (Some(offset), Some(size)) = (long(body, 8), word(body, 16)) else {

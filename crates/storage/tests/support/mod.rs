@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::base::{BaseCache, Origin};
-use storage::disk::{Below, SystemClock};
-use storage::files::HostFiles;
+use storage::disk::Below;
 use storage::import::publish;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Manifest, Version};
@@ -39,15 +38,10 @@ impl Host {
     }
 
     pub fn world(&self) -> World {
-        World {
-            files: Arc::new(HostFiles),
-            store: Store::folder(&self.path("store")).unwrap(),
-            keys: self.keys.clone(),
-            entropy: Arc::new(SystemEntropy),
-            clock: Arc::new(SystemClock),
-            threads: 2,
-            hold_ms: storage::disk::HOLD_MS,
-        }
+        World::new(
+            Store::folder(&self.path("store")).unwrap(),
+            self.keys.clone(),
+        )
     }
 
     /// Where an image below disks is stored: with another tenant.
