@@ -5,6 +5,7 @@
 
 mod bare;
 mod disk;
+mod durability;
 mod exec;
 mod fio;
 mod git;
@@ -45,6 +46,10 @@ const BENCHES: &[(&str, &str)] = &[
         "writing to durable in a store, and first reads from it",
     ),
     (
+        "durability",
+        "how old what is on the host alone gets, under a build",
+    ),
+    (
         "storage",
         "fio, many files and memory, beside a raw file as the disk",
     ),
@@ -81,6 +86,7 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
         "memory" => memory::run(runs.unwrap_or(3)).await,
         "disk" => on_the_host(move || disk::run(runs.unwrap_or(300))).await,
         "store" => on_the_host(move || store::run(runs.unwrap_or(5))).await,
+        "durability" => durability::run(runs.unwrap_or(1)).await,
         "storage" => storage::run(runs.unwrap_or(3)).await,
         "workbench" => workbench::run(runs.unwrap_or(5)).await,
         "work" => work::run(runs.unwrap_or(1)).await,

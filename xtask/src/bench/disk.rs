@@ -14,10 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, ensure};
 use rustix::fs::OFlags;
 use storage::disk::keeper::{Keeper, Policy};
-use storage::disk::{HOLD_MS, SystemClock};
 use storage::door::{DiskDevice, fuse};
-use storage::files::HostFiles;
-use storage::keys::{Entropy, KeyRing, SystemEntropy, Tenant, TenantKeys};
+use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Manifest, Point, PointKind};
 use storage::store::Store;
 use storage::{Disk, OpenDisk, StorageError, World};
@@ -31,9 +29,8 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 /// Size of the disks, 4 KiB blocks.
 const BLOCKS: u32 = 4 << 18;
-/// Threads that answer the kernel, and packs that are made at once: as a disk's server has.
+/// Threads that answer the kernel, as a disk's server has.
 const DOOR_THREADS: usize = 4;
-const PACK_THREADS: usize = 2;
 /// Between looks at what is to be done, as a disk's server has it.
 const PERIOD: Duration = Duration::from_millis(500);
 /// What is written between two points.
@@ -84,17 +81,8 @@ impl Place {
 
     /// How the disk is opened whose part on this host lies in a folder.
     pub fn opener(&self, folder: &str, epoch: u64) -> anyhow::Result<OpenDisk> {
-        let world = World {
-            files: Arc::new(HostFiles),
-            store: self.store()?,
-            keys: self.keys.clone(),
-            entropy: Arc::new(SystemEntropy),
-            clock: Arc::new(SystemClock),
-            threads: PACK_THREADS,
-            hold_ms: HOLD_MS,
-        };
         Ok(OpenDisk {
-            world,
+            world: World::new(self.store()?, self.keys.clone()),
             name: DiskName::new("disk")?,
             folder: self.path(folder),
             epoch,
@@ -119,7 +107,8 @@ struct Door {
 
 impl Door {
     fn open(disk: &Arc<Disk>) -> anyhow::Result<Self> {
-        let connection = fuse::connect().context("a file of the kernel's takes root and /dev/fuse")?;
+        let connection =
+            fuse::connect().context("a file of the kernel's takes root and /dev/fuse")?;
         let channel = Arc::new(connection.channel.try_clone()?);
         let mut threads = Vec::new();
         for _ in 0..DOOR_THREADS {
@@ -138,7 +127,7 @@ impl Door {
         let ends = Arc::new(AtomicBool::new(false));
         let (disk, end) = (disk.clone(), ends.clone());
         threads.push(std::thread::spawn(move || {
-            let keeper = Keeper::new(Policy::default());
+            let mut keeper = Keeper::new(Policy::default());
             while !end.load(Ordering::Relaxed) {
                 match keeper.turn(&disk) {
                     Ok(Some(_)) => {}
@@ -329,17 +318,21 @@ fn openings(history: usize) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-/// What 2 GiB of a disk take of the index: in the store, and of this process's own memory.
+/// What 2 GiB of a disk take of the index: in the store, and of the memory of a process that has opened it and read
+/// all of it.
 fn index() -> anyhow::Result<Vec<Row>> {
     const WRITTEN: usize = 2;
     let place = Place::new()?;
     let disk = place.create()?;
-    let before = private_mib(std::process::id())?;
     for piece in 0..WRITTEN * GIB / MIB {
         disk.write((piece * MIB) as u64, &content(piece))?;
     }
     disk.upload(disk.cut()?, None)?;
     disk.checkpoint()?;
+    drop(disk);
+    let before = private_mib(std::process::id())?;
+    let opened = place.opener("disk", 1)?.open()?;
+    let disk = opened.context("the disk is there")?;
     let mut touched = [0; 4096];
     for piece in 0..WRITTEN * GIB / MIB {
         disk.read((piece * MIB) as u64, &mut touched)?;

@@ -64,7 +64,9 @@ pub fn fill(file: &str) -> String {
 }
 
 fn arguments(file: &str, more: &str) -> String {
-    format!("--filename={file} --size=512M --direct=1 --ioengine=libaio --output-format=json {more}")
+    format!(
+        "--filename={file} --size=512M --direct=1 --ioengine=libaio --output-format=json {more}"
+    )
 }
 
 impl Job {

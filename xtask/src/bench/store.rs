@@ -39,7 +39,8 @@ pub fn run(runs: usize) -> anyhow::Result<Vec<Row>> {
 
 /// What the guests' image has: its first parts that are not empty.
 fn content() -> anyhow::Result<Vec<u8>> {
-    let images = std::env::var_os("ROOST_IMAGES").context("./dev bench says where the images are")?;
+    let images =
+        std::env::var_os("ROOST_IMAGES").context("./dev bench says where the images are")?;
     let image = std::fs::read_dir(&images)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|end| end == "ext4"))
@@ -88,7 +89,9 @@ fn writing(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
             "lz4 -1 -c content | dd of=packed bs=1M conv=fsync status=none iflag=fullblock",
         )?;
         floor.0.push(bytes / began.elapsed().as_secs_f64());
-        packed.0.push(std::fs::metadata(place.path("packed"))?.len() as f64 / MIB as f64);
+        packed
+            .0
+            .push(std::fs::metadata(place.path("packed"))?.len() as f64 / MIB as f64);
         let disk = place.create()?;
         settled();
         let began = Instant::now();
@@ -97,7 +100,8 @@ fn writing(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
         }
         disk.upload(disk.cut()?, None)?;
         ours.0.push(bytes / began.elapsed().as_secs_f64());
-        size.0.push(sizes(&place.path("store"))? as f64 / MIB as f64);
+        size.0
+            .push(sizes(&place.path("store"))? as f64 / MIB as f64);
     }
     let name = "lz4 -1 | dd conv=fsync";
     Ok(vec![

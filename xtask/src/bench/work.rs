@@ -119,7 +119,7 @@ async fn prepare(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// The amalgamation among this workspace's own dependencies.
-async fn sqlite() -> anyhow::Result<std::path::PathBuf> {
+pub async fn sqlite() -> anyhow::Result<std::path::PathBuf> {
     let output = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root())
