@@ -4,6 +4,7 @@
 //! - [`workspaces`], [`waiting`], [`deletion`], [`lists`]: workspaces.
 //! - [`change`]: the one way in which a workspace's row changes.
 //! - [`points`]: points in time, going back and forks.
+//! - [`upkeep`]: disks checked and compacted, the store collected, disks imported.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
 //! - [`work`]: uncommitted work that was saved.
@@ -20,6 +21,7 @@ pub mod machine;
 pub mod points;
 pub mod present;
 pub mod tokens;
+pub mod upkeep;
 pub mod waiting;
 pub mod work;
 pub mod workspaces;

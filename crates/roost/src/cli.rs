@@ -10,6 +10,7 @@ mod forward;
 mod guest;
 mod hint;
 mod keep;
+mod lines;
 mod login;
 mod output;
 mod profile;
@@ -81,7 +82,7 @@ impl ClientCommand {
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
             Self::Du(du) => Some(&du.workspace),
-            Self::Snapshots(snapshots) => Some(snapshots.workspace()),
+            Self::Snapshots(snapshots) => snapshots.workspace(),
             Self::Work(work) => Some(work.workspace()),
         }
     }
@@ -127,7 +128,7 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
         ClientCommand::Du(du) => du.run(&Api::saved()?, output).await?,
-        ClientCommand::Snapshots(snapshots) => snapshots.run(&Api::saved()?, output).await?,
+        ClientCommand::Snapshots(snapshots) => return snapshots.run(&Api::saved()?, output).await,
         ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }
     Ok(ExitCode::SUCCESS)

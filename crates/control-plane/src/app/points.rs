@@ -140,7 +140,7 @@ fn check_name(name: &str) -> Outcome<String> {
         .into())
 }
 
-fn explain(row: &WorkspaceRow, error: HostError) -> Fault {
+pub(super) fn explain(row: &WorkspaceRow, error: HostError) -> Fault {
     match error {
         HostError::NoPoint { number } => {
             let detail = format!(

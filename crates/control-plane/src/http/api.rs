@@ -8,7 +8,7 @@ use aide::openapi::{ApiKeyLocation, SecurityScheme, Tag};
 use aide::transform::{TransformOpenApi, TransformPathItem};
 use control_api::problem::Kind;
 
-use super::{events, git, identity, points, server, starts, users, work, workspaces};
+use super::{events, git, identity, points, server, starts, upkeep, users, work, workspaces};
 use crate::app::App;
 
 pub fn routes() -> ApiRouter<Arc<App>> {
@@ -85,6 +85,11 @@ pub fn routes() -> ApiRouter<Arc<App>> {
             named("users", "A link for a new password"),
         )
         .api_route_with(
+            "/store/collect",
+            post(upkeep::collect),
+            named("server", "Collect the store, for administrators"),
+        )
+        .api_route_with(
             "/events",
             get(events::all),
             named("workspaces", "Changes of all own workspaces"),
@@ -155,6 +160,30 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             named(
                 "workspaces",
                 "Files of the disk as a tar.gz, running or not",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/disk/check",
+            post(upkeep::check),
+            named(
+                "workspaces",
+                "Read all that the store has of the disk, and say what is damaged",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/disk/compact",
+            post(upkeep::compact),
+            named(
+                "workspaces",
+                "Write sparsely used packs of a stopped workspace's disk again",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/import",
+            post(upkeep::import),
+            named(
+                "workspaces",
+                "A new workspace whose disk is the file that is sent",
             ),
         )
         .api_route_with(

@@ -16,5 +16,6 @@ mod postgres;
 mod requests;
 mod script;
 mod store;
+mod upkeep;
 mod work;
 mod world;
