@@ -8,6 +8,7 @@
 //! - [`workspaces`]: workspaces and requests that change them.
 //! - [`points`]: points in time of a workspace's disk.
 //! - [`upkeep`]: looking after what lies in the store; disks from elsewhere.
+//! - [`usage`]: who takes how much, and how much somebody may.
 //! - [`work`]: uncommitted work that was saved.
 //! - [`starts`]: the timeline of each start.
 //! - [`events`]: what the event streams carry.
@@ -27,5 +28,6 @@ pub mod programs;
 pub mod server;
 pub mod starts;
 pub mod upkeep;
+pub mod usage;
 pub mod work;
 pub mod workspaces;

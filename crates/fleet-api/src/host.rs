@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::points::{DiskPart, Origin, Point, Points};
 use crate::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use crate::usage::HostUsage;
 use crate::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use crate::{Download, Later};
 
@@ -141,6 +142,9 @@ pub trait Host: Send + Sync + 'static {
     /// Collects the store once, as it is collected from time to time anyway: condemns what nobody needs, and deletes
     /// what was condemned before. `dry`: only says what it would do.
     fn collect(&self, dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>>;
+
+    /// What the organisation's disks take here and in the store.
+    fn usage(&self, owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>>;
 
     /// Takes a disk from elsewhere as one that a new workspace can begin with, in the place of a point; answers that
     /// and its size. One that no workspace has begun with within a day is removed.

@@ -267,7 +267,7 @@ impl Disks {
             .open(tokio::runtime::Handle::try_current().ok().as_ref())
     }
 
-    fn keys(&self, tenant: &str) -> Result<TenantKeys> {
+    pub(crate) fn keys(&self, tenant: &str) -> Result<TenantKeys> {
         self.ring.0.tenant(&Tenant::new(tenant)?)
     }
 }

@@ -13,6 +13,7 @@ use fleet_api::host::{
 };
 use fleet_api::points::{DiskPart, Origin, Point, PointKind, Points};
 use fleet_api::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
 use model::{OrganizationId, WorkspaceId};
@@ -37,7 +38,7 @@ use crate::runner::state::State;
 use crate::runner::watch::Monitor;
 use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
 use crate::upkeep::collection::{self, keep_collecting};
-use crate::upkeep::import;
+use crate::upkeep::{import, usage};
 use crate::work::Work;
 use crate::work::requests::Requests;
 
@@ -642,6 +643,11 @@ impl Host for LocalHost {
 
     fn collect(&self, dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>> {
         Box::pin(async move { collection::once(&self.context.disks, dry).await })
+    }
+
+    fn usage(&self, owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        let (context, owner) = (self.context.clone(), owner.clone());
+        Box::pin(async move { usage::usage(context, &owner).await })
     }
 
     fn import_disk(&self, import: Import) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>> {

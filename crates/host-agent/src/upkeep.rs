@@ -1,11 +1,12 @@
 //! Looking after what lies in the store, and disks that come from elsewhere.
 //!
 //! - [`check`]: one disk, verified and compacted. [`collection`]: the whole store, collected.
-//! - [`import`]: files that become disks.
+//! - [`usage`]: who takes how much of both. [`import`]: files that become disks.
 
 pub mod check;
 pub mod collection;
 pub mod import;
+pub mod usage;
 
 use std::time::{Duration, Instant};
 

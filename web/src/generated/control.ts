@@ -1364,6 +1364,152 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Of all users and the organisation too; for administrators. */
+                    everybody?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Usage"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            /** @description What is not given is not limited. Bytes. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Quota"];
+                };
+            };
+            responses: {
+                /** @description What is not given is not limited. Bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Quota"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas/organization": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            /** @description What is not given is not limited. Bytes. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Quota"];
+                };
+            };
+            responses: {
+                /** @description What is not given is not limited. Bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Quota"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/store/collect": {
         parameters: {
             query?: never;
@@ -3327,6 +3473,107 @@ export interface components {
             url: string;
             /** Format: uint64 */
             expires_ms: number;
+        };
+        /** @description `GET /usage`. */
+        UsageQuery: {
+            /**
+             * @description Of all users and the organisation too; for administrators.
+             * @default false
+             */
+            everybody: boolean;
+        };
+        Usage: {
+            /** @description The caller's. */
+            own: components["schemas"]["Account"];
+            /** @description The caller's; the one that stores most comes first. */
+            workspaces: components["schemas"]["WorkspaceUsage"][];
+            everybody?: components["schemas"]["Everybody"] | null;
+            /** @description Hosts that did not answer: what is on them, and in their stores, is not counted. */
+            missing_hosts: string[];
+        };
+        /** @description What there is and what there may be. */
+        Account: {
+            used: components["schemas"]["Used"];
+            quota: components["schemas"]["Quota"];
+        };
+        /** @description Bytes but for the number of workspaces. */
+        Used: {
+            /** Format: uint64 */
+            workspaces: number;
+            /**
+             * Format: uint64
+             * @description Sizes of the disks, as guests see them.
+             */
+            logical: number;
+            /**
+             * Format: uint64
+             * @description What the disks have on their hosts of their own; the store has it too, or is about to.
+             */
+            physical: number;
+            /**
+             * Format: uint64
+             * @description Base images on the hosts that the disks lie over, each once however many use it.
+             */
+            shared: number;
+            /**
+             * Format: uint64
+             * @description In the store, with points and saved work, each byte once.
+             */
+            stored: number;
+        };
+        /** @description What is not given is not limited. Bytes. */
+        Quota: {
+            /**
+             * Format: uint64
+             * @default null
+             */
+            workspaces: number | null;
+            /**
+             * Format: uint64
+             * @description Sizes of all disks together, as guests see them.
+             * @default null
+             */
+            logical: number | null;
+            /**
+             * Format: uint64
+             * @description In the store, each byte once.
+             * @default null
+             */
+            stored: number | null;
+        };
+        /** @description Bytes, as in [`Used`]. */
+        WorkspaceUsage: {
+            id: string;
+            name: components["schemas"]["WorkspaceName"];
+            /** Format: uint64 */
+            logical: number;
+            /** Format: uint64 */
+            physical: number;
+            /** Format: uint64 */
+            shared: number;
+            /** Format: uint64 */
+            stored: number;
+            /**
+             * Format: uint64
+             * @description Of what is stored, what goes when the workspace is deleted.
+             */
+            alone: number;
+        };
+        Everybody: {
+            organization: components["schemas"]["Account"];
+            /**
+             * Format: uint64
+             * @description In the store, needed by nobody: goes with the collections. Nobody's quota has it.
+             */
+            unneeded: number;
+            /** @description The one that stores most comes first. */
+            users: components["schemas"]["UserUsage"][];
+        };
+        UserUsage: {
+            user: string;
+            email: string;
+            name: string;
+            account: components["schemas"]["Account"];
         };
         /** @description `POST /store/collect`. */
         CollectStore: {

@@ -13,6 +13,7 @@ use fleet_api::points::Origin;
 use fleet_api::upkeep::{self, Import, Step};
 use futures::StreamExt;
 use futures::stream::{BoxStream, poll_fn};
+use model::quota::Amount;
 use model::{Size, WorkspaceId, WorkspaceName};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
@@ -135,6 +136,12 @@ impl App {
         }
         self.check_size(import_size(&query, self.settings.default_size, 0))
             .await?;
+        let more = Amount {
+            stored: bytes.unwrap_or(0),
+            workspaces: 1,
+            ..Amount::default()
+        };
+        self.check_quota(&caller, more).await?;
         let (host_id, host) = self.roomiest().await.ok_or_else(no_host)?;
         let import = Import {
             owner: caller.user.organization.clone(),

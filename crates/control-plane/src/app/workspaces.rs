@@ -8,6 +8,7 @@ use control_api::problem::{Kind, Problem};
 use control_api::workspaces::{CreateWorkspace, UpdateWorkspace};
 use fleet_api::host::{Host, Repository};
 use fleet_api::points::Origin;
+use model::quota::Amount;
 use model::state::{Effect, Event, State};
 use model::{Remote, Size, UserId, WorkspaceId, WorkspaceName};
 use ring::digest::{SHA256, digest};
@@ -69,6 +70,14 @@ impl App {
         key: Option<&str>,
     ) -> Outcome<WorkspaceRow> {
         let wanted = self.wanted(caller, create, key).await?;
+        if create.fork.is_some() && !self.was_made(caller, wanted.key.as_ref()).await? {
+            // Before a point is taken for it.
+            let more = Amount {
+                workspaces: 1,
+                ..Amount::default()
+            };
+            self.check_quota(caller, more).await?;
+        }
         let beginning = match &create.fork {
             Some(fork) => Some(self.forked(caller, fork).await?),
             None => None,
@@ -201,6 +210,16 @@ impl App {
             changed_ms: now,
             used_ms: None,
         };
+        let one = self.growing().await;
+        // The same request again makes nothing new.
+        if !self.was_made(caller, key.as_ref()).await? {
+            let more = Amount {
+                workspaces: 1,
+                logical: size.disk_gib << 30,
+                stored: 0,
+            };
+            self.check_quota(caller, more).await?;
+        }
         loop {
             row.name = match &asked {
                 Some(name) => name.clone(),
@@ -225,6 +244,7 @@ impl App {
                 }
             }
         }
+        drop(one);
         self.tell(&row);
         self.inbox.changed(&row.id);
         self.store
@@ -237,6 +257,13 @@ impl App {
             )
             .await?;
         Ok(row)
+    }
+
+    async fn was_made(&self, caller: &Caller, key: Option<&IdempotencyKey>) -> Outcome<bool> {
+        Ok(match key {
+            Some(key) => self.store.key_is_used(&caller.user.id, key).await?,
+            None => false,
+        })
     }
 
     async fn made_before(&self, id: &WorkspaceId) -> Outcome<WorkspaceRow> {
@@ -276,6 +303,19 @@ impl App {
                     .into());
             }
         }
+        let asked = update.size.map_or(0, |size| size.disk_gib);
+        let more = asked.saturating_sub(row.size.disk_gib) << 30;
+        let _one = if more > 0 {
+            let one = self.growing().await;
+            let more = Amount {
+                logical: more,
+                ..Amount::default()
+            };
+            self.check_quota(caller, more).await?;
+            one
+        } else {
+            None
+        };
         let changed = self
             .change(&row.id, |row, _| {
                 if let Some(name) = &name {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{delete, get, post};
+use aide::axum::routing::{delete, get, post, put};
 use aide::openapi::{ApiKeyLocation, SecurityScheme, Tag};
 use aide::transform::{TransformOpenApi, TransformPathItem};
 use control_api::problem::Kind;
 
-use super::{events, git, identity, points, server, starts, upkeep, users, work, workspaces};
+use super::{
+    events, git, identity, points, server, starts, upkeep, usage, users, work, workspaces,
+};
 use crate::app::App;
 
 pub fn routes() -> ApiRouter<Arc<App>> {
@@ -83,6 +85,21 @@ pub fn routes() -> ApiRouter<Arc<App>> {
             "/users/{id}/reset-password",
             post(users::reset_password),
             named("users", "A link for a new password"),
+        )
+        .api_route_with(
+            "/usage",
+            get(usage::show),
+            named("users", "Who takes how much"),
+        )
+        .api_route_with(
+            "/quotas/users/{id}",
+            put(usage::set_of_user),
+            named("users", "How much a user may have"),
+        )
+        .api_route_with(
+            "/quotas/organization",
+            put(usage::set_of_organization),
+            named("users", "How much all users together may have"),
         )
         .api_route_with(
             "/store/collect",
@@ -274,7 +291,7 @@ pub fn describe(document: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         ))
         .tag(tag("identity", "Sign-in, profile, API tokens"))
         .tag(tag("git", "Credentials of git servers"))
-        .tag(tag("users", "Users, for administrators"))
+        .tag(tag("users", "Users, what they use and may use"))
         .tag(tag("server", "The installation"))
         .security_scheme(
             "session",

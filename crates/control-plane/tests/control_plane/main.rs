@@ -17,5 +17,6 @@ mod requests;
 mod script;
 mod store;
 mod upkeep;
+mod usage;
 mod work;
 mod world;

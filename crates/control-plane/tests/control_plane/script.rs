@@ -13,6 +13,7 @@ use fleet_api::points::{DiskPart, Origin, Point, PointKind, Points};
 use fleet_api::upkeep::{
     CheckedVersion, Collection, Compaction, Damage, DiskCheck, Import, Keeper, Step, Steps,
 };
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{ListedWork, SaveOutcome, WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
 use futures::StreamExt;
@@ -45,6 +46,7 @@ pub struct State {
     pub points: Vec<Point>,
     /// Of every disk.
     pub damage: Vec<Damage>,
+    pub usage: HostUsage,
     /// So much larger than usual the disks were that points are taken of.
     pub larger_gib: u64,
     pub work: WorkListing,
@@ -579,6 +581,17 @@ impl Host for Script {
             ..Collection::default()
         };
         Box::pin(async { Ok(vec![collection]) })
+    }
+
+    fn usage(&self, _: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        let state = self.state();
+        let usage = match state.silent {
+            true => Err(HostError::Failed {
+                message: "the store is away".into(),
+            }),
+            false => Ok(state.usage.clone()),
+        };
+        Box::pin(async { usage })
     }
 
     fn import_disk(

@@ -13,6 +13,7 @@ use fleet_api::host::*;
 use fleet_api::points::{DiskPart, Origin, Point, Points};
 use fleet_api::ticket::{Door, Ticket, TicketKey};
 use fleet_api::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
 use gateway::{Config, Gateway};
@@ -505,6 +506,10 @@ impl Host for FakeHost {
 
     fn collect(&self, _dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>> {
         unreachable!("the gateway knows no store")
+    }
+
+    fn usage(&self, _owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        unreachable!("the gateway counts nothing")
     }
 
     fn import_disk(&self, _import: Import) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>> {
