@@ -7,6 +7,8 @@
 //! - [`problem`]: errors (RFC 9457); start there to see what can go wrong.
 //! - [`workspaces`]: workspaces and requests that change them.
 //! - [`points`]: points in time of a workspace's disk.
+//! - [`upkeep`]: looking after what lies in the store; disks from elsewhere.
+//! - [`usage`]: who takes how much, and how much somebody may.
 //! - [`work`]: uncommitted work that was saved.
 //! - [`starts`]: the timeline of each start.
 //! - [`events`]: what the event streams carry.
@@ -25,5 +27,7 @@ pub mod problem;
 pub mod programs;
 pub mod server;
 pub mod starts;
+pub mod upkeep;
+pub mod usage;
 pub mod work;
 pub mod workspaces;

@@ -73,6 +73,8 @@ kinds! {
     NameTaken = "name-taken", 409, "This name is taken";
     InvalidRepository = "invalid-repository", 422, "This is no Git URL that Roost can clone";
     SizeOverLimit = "size-over-limit", 422, "The size is out of bounds";
+    /// It would be more than the quota of the caller or of the organisation: `detail` has the figures.
+    OverQuota = "over-quota", 403, "Your quota does not allow it";
     NotSignedIn = "not-signed-in", 401, "Sign in first";
     WrongPassword = "wrong-password", 401, "E-mail address or password is wrong";
     TooManyAttempts = "too-many-attempts", 429, "Too many attempts";

@@ -4,6 +4,8 @@
 //! - [`workspaces`], [`waiting`], [`deletion`], [`lists`]: workspaces.
 //! - [`change`]: the one way in which a workspace's row changes.
 //! - [`points`]: points in time, going back and forks.
+//! - [`upkeep`]: disks checked and compacted, the store collected, disks imported.
+//! - [`usage`]: who takes how much; quotas.
 //! - [`present`]: a row in the words of the API.
 //! - [`credentials`]: of git servers.
 //! - [`work`]: uncommitted work that was saved.
@@ -20,6 +22,8 @@ pub mod machine;
 pub mod points;
 pub mod present;
 pub mod tokens;
+pub mod upkeep;
+pub mod usage;
 pub mod waiting;
 pub mod work;
 pub mod workspaces;
@@ -28,7 +32,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fleet_api::ticket::TicketKey;
 use model::{Limits, Size};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::attempts::Attempts;
 use crate::events::Events;
@@ -51,6 +55,8 @@ pub struct App {
     pub attempts: Mutex<Attempts>,
     /// Passwords that are being hashed: each takes a core and 19 MiB.
     pub hashing: Semaphore,
+    /// Whoever asks for more than there is, until that is saved: two at once would both see room for one.
+    pub growing: Semaphore,
 }
 
 /// What the operator decided.
@@ -64,6 +70,12 @@ pub struct Settings {
 }
 
 impl App {
+    /// Waits until nobody else asks for more.
+    async fn growing(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.growing.acquire().await.ok()
+    }
+
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }

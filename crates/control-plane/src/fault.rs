@@ -90,6 +90,7 @@ impl From<HostError> for Fault {
                 "The workspace's machine runs. Stop it first, and start it again afterwards.",
             ),
             HostError::NoPoint { .. } => Self::new(Kind::NotFound, sentence(&error)),
+            HostError::Unusable { .. } => Self::new(Kind::InvalidRequest, sentence(&error)),
             HostError::Missing { .. } => Self::new(Kind::NotFound, sentence(&error)),
             HostError::Conflict { .. } => Self::new(Kind::WrongState, sentence(&error)),
             HostError::PortClosed { .. }

@@ -1,7 +1,7 @@
 //! The public API, its document, and the ways into workspaces.
 //!
 //! - [`api`]: all routes of `/api/v1`.
-//! - [`identity`], [`users`], [`git`], [`workspaces`], [`starts`], [`events`], [`work`], [`server`]:
+//! - [`identity`], [`users`], [`git`], [`workspaces`], [`starts`], [`events`], [`work`], [`upkeep`], [`usage`], [`server`]:
 //!   their handlers.
 //! - [`entry`]: `/open` and `/preview-entry`, for browsers that go from one origin to another.
 //! - [`auth`]: who asks, and whether a page of ours does.
@@ -20,6 +20,8 @@ pub mod origins;
 pub mod points;
 pub mod server;
 pub mod starts;
+pub mod upkeep;
+pub mod usage;
 pub mod users;
 pub mod work;
 pub mod workspaces;

@@ -108,6 +108,7 @@ impl ControlPlane {
                 },
                 attempts: Mutex::default(),
                 hashing: Semaphore::new(2),
+                growing: Semaphore::new(1),
             }),
         })
     }

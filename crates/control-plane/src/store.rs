@@ -6,6 +6,7 @@
 //! - [`engine`]: SQLite and PostgreSQL: connect, migrate, begin to write.
 //! - [`users`], [`sessions`], [`tokens`], [`links`], [`credentials`], [`settings`]: people and what is theirs.
 //! - [`workspaces`], [`starts`]: workspaces and their timelines.
+//! - [`quotas`]: how much somebody may have.
 //! - [`audit`]: who did what.
 //! - [`copy`]: all of it, for a backup.
 
@@ -14,6 +15,7 @@ pub mod copy;
 pub mod credentials;
 pub mod engine;
 pub mod links;
+pub mod quotas;
 pub mod sessions;
 pub mod settings;
 pub mod starts;

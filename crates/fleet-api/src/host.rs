@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::points::{DiskPart, Origin, Point, Points};
+use crate::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use crate::usage::HostUsage;
 use crate::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use crate::{Download, Later};
 
@@ -124,6 +126,29 @@ pub trait Host: Send + Sync + 'static {
     /// Makes a point the content of the disk of a machine that rests. What the disk had is kept as the branch
     /// that is answered.
     fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>>;
+
+    /// Reads everything that a point refers to in the store, or without a number the disk as it is there with all of its
+    /// points, and compares it with what was written.
+    fn check_disk(
+        &self,
+        workspace: &WorkspaceId,
+        number: Option<u64>,
+    ) -> Later<'_, Result<Steps<DiskCheck>, HostError>>;
+
+    /// Writes packs again of which the disk of a machine that rests needs little. What they had goes with the
+    /// collections, once nobody else needs it.
+    fn compact_disk(&self, workspace: &WorkspaceId) -> Later<'_, Result<Compaction, HostError>>;
+
+    /// Collects the store once, as it is collected from time to time anyway: condemns what nobody needs, and deletes
+    /// what was condemned before. `dry`: only says what it would do.
+    fn collect(&self, dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>>;
+
+    /// What the organisation's disks take here and in the store.
+    fn usage(&self, owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>>;
+
+    /// Takes a disk from elsewhere as one that a new workspace can begin with, in the place of a point; answers that
+    /// and its size. One that no workspace has begun with within a day is removed.
+    fn import_disk(&self, import: Import) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>>;
 }
 
 /// A connection in both directions.
@@ -395,6 +420,9 @@ pub enum HostError {
     /// What was named is not there.
     #[error("{message}")]
     Missing { message: String },
+    /// What was given makes no sense.
+    #[error("{message}")]
+    Unusable { message: String },
     /// Something is in the way that the caller can move.
     #[error("{message}")]
     Conflict { message: String },

@@ -5,6 +5,8 @@
 //!
 //! - [`host`]: what the control plane asks of a host, and what a host reports.
 //! - [`points`]: points in time of a workspace's disk.
+//! - [`upkeep`]: looking after what lies in the store.
+//! - [`usage`]: what workspaces take.
 //! - [`control`]: what hosts and gateways ask of the control plane.
 //! - [`work`]: uncommitted work that was saved.
 //! - [`ticket`]: signed proof of who may reach which workspace, checked by gateways without a look-up.
@@ -15,6 +17,8 @@ pub mod control;
 pub mod host;
 pub mod points;
 pub mod ticket;
+pub mod upkeep;
+pub mod usage;
 pub mod work;
 
 /// Something that is given out as a file.

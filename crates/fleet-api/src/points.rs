@@ -88,9 +88,23 @@ pub enum DiskPart {
     Files { folder: String },
 }
 
+/// What the ids of disks begin with that were imported, and are there for a new workspace to begin with.
+pub const IMPORTED: &str = "import-";
+
 /// The point that a new workspace's disk begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub workspace: WorkspaceId,
     pub number: u64,
+}
+
+impl Origin {
+    /// It is a disk that came from elsewhere, and no workspace's.
+    pub fn is_import(&self) -> bool {
+        is_import(&self.workspace)
+    }
+}
+
+pub fn is_import(disk: &WorkspaceId) -> bool {
+    disk.as_str().starts_with(IMPORTED)
 }

@@ -100,6 +100,7 @@ fn close_for(route: &Route, error: &HostError) -> Close {
         | HostError::PortClosed { .. }
         | HostError::Fenced { .. }
         | HostError::Guest { .. }
+        | HostError::Unusable { .. }
         | HostError::Missing { .. }
         | HostError::Conflict { .. }
         | HostError::Failed { .. } => Close::new(Close::FAILED, error.to_string()),

@@ -18,6 +18,8 @@ pub struct Promised {
     pub vcpus: u32,
     /// With the overhead of each virtual machine.
     pub memory_mib: u64,
+    /// Of the disk, for the memory of all of them when they are suspended.
+    pub suspend_mib: u64,
 }
 
 impl Promised {
@@ -26,6 +28,7 @@ impl Promised {
         sizes.into_iter().fold(Self::default(), |sum, size| Self {
             vcpus: sum.vcpus + size.vcpus,
             memory_mib: sum.memory_mib + size.memory_mib + room.memory_overhead_mib,
+            suspend_mib: sum.suspend_mib + size.memory_mib,
         })
     }
 }
@@ -51,10 +54,32 @@ pub enum NoRoom {
     )]
     Cpus { needed: u32, free: u32, total: u32 },
     #[error(
-        "the host's disk is too full: {free} MiB are free in the data folder, and {reserve} MiB must stay \
-         free. Delete workspaces or files, or move the data folder to a larger disk"
+        "the host's disk is too full: {free} MiB are free in the data folder, and {more} MiB are needed beside what \
+         must stay free ({floor} MiB for the host, {suspends} MiB for the memory of running workspaces when they are \
+         suspended). Stop or delete workspaces, or move the data folder to a larger disk"
     )]
-    Disk { free: u64, reserve: u64 },
+    Disk {
+        free: u64,
+        more: u64,
+        /// Always.
+        floor: u64,
+        suspends: u64,
+    },
+}
+
+/// Whether `more` MiB can be written to a disk of which so much is free. What a machine has in memory must find room at
+/// its suspend: nobody else gets that.
+pub fn disk_room(free: u64, more: u64, promised: Promised, room: &Room) -> Result<(), NoRoom> {
+    let reserve = room.disk_reserve_mib + promised.suspend_mib;
+    if free < reserve + more {
+        return Err(NoRoom::Disk {
+            free,
+            more,
+            floor: room.disk_reserve_mib,
+            suspends: promised.suspend_mib,
+        });
+    }
+    Ok(())
 }
 
 /// Whether `size` fits beside what is promised already.
@@ -64,12 +89,6 @@ pub fn admit(
     promised: Promised,
     room: &Room,
 ) -> Result<(), NoRoom> {
-    if capacity.disk_free_mib < room.disk_reserve_mib {
-        return Err(NoRoom::Disk {
-            free: capacity.disk_free_mib,
-            reserve: room.disk_reserve_mib,
-        });
-    }
     let needed = size.memory_mib + room.memory_overhead_mib;
     let free = capacity
         .memory_mib
@@ -84,6 +103,7 @@ pub fn admit(
             reserve: room.memory_reserve_mib,
         });
     }
+    disk_room(capacity.disk_free_mib, size.memory_mib, promised, room)?;
     let total = capacity.cpus.saturating_mul(room.vcpus_per_cpu);
     let free = total.saturating_sub(promised.vcpus);
     if size.vcpus > free {
@@ -165,12 +185,14 @@ mod tests {
                 running(&[]),
                 size(1, 256),
                 Capacity {
-                    disk_free_mib: 2047,
+                    disk_free_mib: 2303,
                     ..CAPACITY
                 },
                 Err(NoRoom::Disk {
-                    free: 2047,
-                    reserve: 2048,
+                    free: 2303,
+                    more: 256,
+                    floor: 2048,
+                    suspends: 0,
                 }),
             ),
         ] {
@@ -180,6 +202,43 @@ mod tests {
                 "{asked:?} beside {running:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_running_machines_have_in_memory_keeps_its_room_on_the_disk() {
+        let running = Promised::of([size(1, 3000), size(1, 1000)], &ROOM);
+        let full = |free, more| {
+            Err(NoRoom::Disk {
+                free,
+                more,
+                floor: 2048,
+                suspends: 4000,
+            })
+        };
+        for (free, more, expected) in [
+            (6048, 0, Ok(())),
+            (6047, 0, full(6047, 0)),
+            (7072, 1024, Ok(())),
+            (7071, 1024, full(7071, 1024)),
+            (0, 0, full(0, 0)),
+        ] {
+            assert_eq!(disk_room(free, more, running, &ROOM), expected, "{free}");
+        }
+        // Another machine brings its own memory along, which has to find room as well.
+        let capacity = |disk_free_mib| Capacity {
+            disk_free_mib,
+            ..CAPACITY
+        };
+        let asked = size(1, 1000);
+        assert_eq!(admit(asked, capacity(7048), running, &ROOM), Ok(()));
+        let refused = admit(asked, capacity(7047), running, &ROOM);
+        assert_eq!(refused, full(7047, 1000));
+        let words = refused.unwrap_err().to_string();
+        assert!(
+            words.contains("4000 MiB for the memory of running"),
+            "{words}"
+        );
+        assert!(words.contains("Stop or delete workspaces"), "{words}");
     }
 
     #[test]

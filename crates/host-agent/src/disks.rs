@@ -1,18 +1,20 @@
 //! Where disks lie: the store, the keys to it, and what a disk's server is told.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk_server::{DoorChoice, ServerSpec};
 use fleet_api::host::RunSpec;
 use fleet_api::points;
 use model::WorkspaceId;
+use storage::accounts::Accounts;
 use storage::base::{BaseCache, Origin};
-use storage::collect::{Rules, Usage, collect, usage};
-use storage::disk::{Clock, SystemClock, size_in_blocks};
+use storage::collect::{Usage, usage};
+use storage::disk::size_in_blocks;
 use storage::import::publish;
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
 use storage::manifest::{DiskName, Version};
@@ -40,6 +42,7 @@ pub struct Disks {
     door: DoorChoice,
     /// One at a time takes up a base; the others find it.
     adopting: Mutex<()>,
+    accounts: Mutex<HashMap<Tenant, Accounts>>,
 }
 
 struct Ring(KeyRing);
@@ -59,6 +62,7 @@ impl Disks {
             ring: Ring(key_ring(&data.join("keys"))?),
             door,
             adopting: Mutex::new(()),
+            accounts: Mutex::default(),
         })
     }
 
@@ -224,25 +228,46 @@ impl Disks {
         })
     }
 
-    /// Looks once for what nobody needs any more, and removes what was found by an earlier look. Blocks.
-    pub fn collect(&self) -> Result<()> {
-        let store = self.store()?;
-        for tenant in store.list_tenants()? {
-            let keys = self.ring.0.tenant(&tenant)?;
-            let now_ms = SystemClock.now_ms();
-            let rules = Rules::default();
-            let report = collect(&store, &keys, &SystemEntropy, &rules, now_ms, false)?;
-            tracing::info!(%tenant, report.total, report.condemned, report.deleted, "collected");
+    /// Reads everything that the store has of a workspace's disk and its points, or of one version; `None`: it is not
+    /// there. Blocks, and for long.
+    pub fn check_disk(
+        &self,
+        run: &RunSpec,
+        number: Option<u64>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<verify::Report>> {
+        let (store, keys) = (self.store()?, self.keys(tenant_of(run))?);
+        let disk = disk_name(&run.workspace)?;
+        let Some(number) = number else {
+            let report = verify::disk(&store, &keys, &disk, progress)?;
+            return Ok(Some(report).filter(|report| !report.versions.is_empty()));
+        };
+        let version = Version {
+            tenant: keys.tenant().clone(),
+            disk,
+            number,
+        };
+        match verify::version(&store, &keys, &version, progress) {
+            Err(StorageError::Missing(_)) => Ok(None),
+            checked => checked.map(Some),
         }
-        Ok(())
     }
 
-    fn store(&self) -> Result<Store> {
+    /// Who has how much, as it was found last.
+    pub(crate) fn accounts(&self) -> MutexGuard<'_, HashMap<Tenant, Accounts>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tenant_keys(&self, tenant: &Tenant) -> Result<TenantKeys> {
+        self.ring.0.tenant(tenant)
+    }
+
+    pub(crate) fn store(&self) -> Result<Store> {
         self.store
             .open(tokio::runtime::Handle::try_current().ok().as_ref())
     }
 
-    fn keys(&self, tenant: &str) -> Result<TenantKeys> {
+    pub(crate) fn keys(&self, tenant: &str) -> Result<TenantKeys> {
         self.ring.0.tenant(&Tenant::new(tenant)?)
     }
 }

@@ -4,6 +4,7 @@
 //! DATA/workspaces/ID/host.json      what is wanted and how far it is, see runner::record
 //!                    disk.json      the images its disk was born with, see runner::disk
 //!                    disk/          what this host has of the disk, see storage
+//!     imports/ID/                   a disk that no workspace has begun with yet, see upkeep::import
 //!     run/SHORT/                    its monitor's folder, see vm-monitor
 //!     run/relay-SHORT.sock          git of its guest
 //!     keys/storage.json  store/     see disks
@@ -14,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use fleet_api::points::is_import;
 use model::WorkspaceId;
 use ring::digest::{SHA256, digest};
 
@@ -42,7 +44,8 @@ impl Folders {
         for folder in [&self.data, &self.workspaces(), &self.run()] {
             fs::create_dir_all(folder)?;
         }
-        for folder in [self.workspaces(), self.run()] {
+        fs::create_dir_all(self.imports())?;
+        for folder in [self.workspaces(), self.imports(), self.run()] {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
         Ok(())
@@ -58,6 +61,23 @@ impl Folders {
 
     pub fn workspaces(&self) -> PathBuf {
         self.data.join("workspaces")
+    }
+
+    pub fn imports(&self) -> PathBuf {
+        self.data.join("imports")
+    }
+
+    pub fn import(&self, import: &WorkspaceId) -> PathBuf {
+        self.imports().join(import.as_str())
+    }
+
+    /// Of what a new disk begins with.
+    pub fn origin(&self, origin: &WorkspaceId) -> PathBuf {
+        if is_import(origin) {
+            self.import(origin)
+        } else {
+            self.workspace(origin)
+        }
     }
 
     fn run(&self) -> PathBuf {

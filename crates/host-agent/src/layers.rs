@@ -8,6 +8,7 @@ use microvm::machine::Machine;
 use microvm::spec::Accelerator;
 use tokio::time::timeout;
 
+use crate::admission::disk_room;
 use crate::config::{Driver, NetworkMode};
 use crate::failure::chain;
 use crate::network::{namespace, resolver};
@@ -314,9 +315,11 @@ fn images(context: &Context) -> Layer {
 
 fn disk(context: &Context) -> Layer {
     let free = capacity::disk_free(context.folders.data()) >> 20;
-    let reserve = context.config.room.disk_reserve_mib;
+    let room = &context.config.room;
+    let promised = context.ledger.promised(room);
+    let reserve = room.disk_reserve_mib + promised.suspend_mib;
     let detail = format!("{free} MiB free in {}", context.folders.data().display());
-    if free >= reserve {
+    if disk_room(free, 0, promised, room).is_ok() {
         on("disk space", false, detail)
     } else {
         let text = format!("{detail}; {reserve} MiB must stay free, so nothing starts");

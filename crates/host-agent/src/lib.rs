@@ -15,6 +15,7 @@
 //! - [`images`]: guest images, kept by content.
 //! - [`disks`]: where disks lie, and with which keys. [`points`]: points in time of those disks.
 //! - [`backup`]: what a backup asks of a host.
+//! - [`upkeep`]: the store verified and collected, and disks imported.
 //! - [`work`]: uncommitted work that the guest has saved, in the store.
 //! - [`network`]: a namespace for each virtual machine, and the fences around it.
 //! - [`git`]: the host side of the git relay.
@@ -41,6 +42,7 @@ pub mod local_host;
 pub mod network;
 pub mod points;
 pub mod runner;
+pub mod upkeep;
 pub mod vmm_user;
 pub mod work;
 

@@ -11,7 +11,9 @@ use fleet_api::host::{
     ByteStream, FolderSize, GuestFigures, GuestStream, Host, HostDescription, HostError, HostEvent,
     Layer, Observed, RepositoryStatus, RunSpec,
 };
-use fleet_api::points::{DiskPart, Point, PointKind, Points};
+use fleet_api::points::{DiskPart, Origin, Point, PointKind, Points};
+use fleet_api::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
 use model::{OrganizationId, WorkspaceId};
@@ -35,6 +37,8 @@ use crate::runner::folders::largest;
 use crate::runner::state::State;
 use crate::runner::watch::Monitor;
 use crate::runner::{Context, Mail, Runner, disk, end, guest, record};
+use crate::upkeep::collection::{self, keep_collecting};
+use crate::upkeep::{import, usage};
 use crate::work::Work;
 use crate::work::requests::Requests;
 
@@ -47,8 +51,6 @@ const REPOSITORIES_WITHIN: Duration = Duration::from_secs(60);
 /// Beyond the guest's own deadline.
 const STOP_MARGIN: Duration = Duration::from_secs(90);
 const DELETED_WITHIN: Duration = Duration::from_secs(120);
-/// A deleted workspace's room is given back by the second look, after the grace of [`storage::collect::Rules`].
-const COLLECTED_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 4096;
 
@@ -139,7 +141,7 @@ impl LocalHost {
             config,
         });
         if !is_process {
-            tokio::spawn(collect(context.disks.clone()));
+            tokio::spawn(keep_collecting(context.clone()));
         }
         let (preparing, prepared) = watch::channel(());
         let host = Self {
@@ -350,19 +352,6 @@ fn adopt(context: &Arc<Context>) -> HashMap<WorkspaceId, Runner> {
     runners
 }
 
-/// Gives back what nobody needs in the store, for as long as the server runs.
-async fn collect(disks: Arc<Disks>) {
-    loop {
-        tokio::time::sleep(COLLECTED_EVERY).await;
-        let disks = disks.clone();
-        match tokio::task::spawn_blocking(move || disks.collect()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the store was not collected"),
-            Err(error) => tracing::error!(%error, "the store was not collected"),
-        }
-    }
-}
-
 /// What the first start would otherwise wait for: images taken in and found right, QEMU kept, KVM tried.
 async fn prepare(context: Arc<Context>) {
     let images = context.images.clone();
@@ -370,8 +359,9 @@ async fn prepare(context: Arc<Context>) {
     let folders = context.folders.clone();
     let files = tokio::task::spawn_blocking(move || {
         let current = images.current();
-        let used: Vec<_> = std::fs::read_dir(folders.workspaces())
+        let used: Vec<_> = [folders.workspaces(), folders.imports()]
             .into_iter()
+            .flat_map(std::fs::read_dir)
             .flatten()
             .flatten()
             .map(|entry| disk::born_with(&entry.path()))
@@ -635,5 +625,32 @@ impl Host for LocalHost {
     fn go_back(&self, workspace: &WorkspaceId, number: u64) -> Later<'_, Result<Point, HostError>> {
         let (points, workspace) = (self.disk_points(), workspace.clone());
         Box::pin(async move { points.go_back(&workspace, number).await })
+    }
+
+    fn check_disk(
+        &self,
+        workspace: &WorkspaceId,
+        number: Option<u64>,
+    ) -> Later<'_, Result<Steps<DiskCheck>, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.check(&workspace, number).await })
+    }
+
+    fn compact_disk(&self, workspace: &WorkspaceId) -> Later<'_, Result<Compaction, HostError>> {
+        let (points, workspace) = (self.disk_points(), workspace.clone());
+        Box::pin(async move { points.compact(&workspace).await })
+    }
+
+    fn collect(&self, dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>> {
+        Box::pin(async move { collection::once(&self.context.disks, dry).await })
+    }
+
+    fn usage(&self, owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        let (context, owner) = (self.context.clone(), owner.clone());
+        Box::pin(async move { usage::usage(context, &owner).await })
+    }
+
+    fn import_disk(&self, import: Import) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>> {
+        Box::pin(import::import(self.context.clone(), import))
     }
 }

@@ -9,7 +9,7 @@ pub mod files;
 pub mod retention;
 pub mod service;
 
-use fleet_api::points::{DiskNow, Follows, LiveDisk, Point, PointKind, Points};
+use fleet_api::points::{DiskNow, Follows, LiveDisk, Point, PointKind, Points, is_import};
 use monitor_protocol::messages;
 use storage::block::BLOCK;
 use storage::collect::{Kept, Usage};
@@ -99,6 +99,9 @@ fn follows(manifest: &manifest::Manifest, before: &[Kept]) -> Option<Follows> {
         return Some(own(last.manifest.version.number));
     }
     let parent = manifest.parent.as_ref()?;
+    if is_import(&disks::workspace_of(&parent.disk)) {
+        return None;
+    }
     let is_own = parent.disk == manifest.version.disk;
     Some(Follows {
         workspace: (!is_own).then(|| disks::workspace_of(&parent.disk)),

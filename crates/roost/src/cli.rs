@@ -10,12 +10,14 @@ mod forward;
 mod guest;
 mod hint;
 mod keep;
+mod lines;
 mod login;
 mod output;
 mod profile;
 mod progress;
 mod shell;
 mod snapshots;
+mod usage;
 mod work;
 mod workspaces;
 
@@ -62,6 +64,10 @@ pub enum ClientCommand {
     Du(workspaces::Du),
     /// Points in time of a workspace's disk: list, take, restore, fork
     Snapshots(snapshots::Snapshots),
+    /// Show who takes how much, on hosts and in the store
+    Usage(usage::Usage),
+    /// Show or set how much somebody may have, for administrators
+    Quota(usage::Quota),
     /// List, save, restore and take away uncommitted work
     Work(work::Work),
 }
@@ -70,7 +76,12 @@ impl ClientCommand {
     /// The workspace that it is about.
     fn workspace(&self) -> Option<&str> {
         match self {
-            Self::Login(_) | Self::Logout | Self::Ls(_) | Self::Create(_) => None,
+            Self::Login(_)
+            | Self::Logout
+            | Self::Ls(_)
+            | Self::Create(_)
+            | Self::Usage(_)
+            | Self::Quota(_) => None,
             Self::Start(start) => Some(&start.workspace),
             Self::Stop(stop) => Some(&stop.workspace),
             Self::Rm(rm) => rm.workspaces.first().map(String::as_str),
@@ -81,7 +92,7 @@ impl ClientCommand {
             Self::Logs(logs) => Some(&logs.workspace),
             Self::Open(open) => Some(&open.workspace),
             Self::Du(du) => Some(&du.workspace),
-            Self::Snapshots(snapshots) => Some(snapshots.workspace()),
+            Self::Snapshots(snapshots) => snapshots.workspace(),
             Self::Work(work) => Some(work.workspace()),
         }
     }
@@ -127,7 +138,9 @@ async fn dispatch(command: ClientCommand, output: Output) -> anyhow::Result<Exit
         ClientCommand::Logs(logs) => logs.run(&Api::saved()?, output).await?,
         ClientCommand::Open(open) => open.run(&Api::saved()?, output).await?,
         ClientCommand::Du(du) => du.run(&Api::saved()?, output).await?,
-        ClientCommand::Snapshots(snapshots) => snapshots.run(&Api::saved()?, output).await?,
+        ClientCommand::Snapshots(snapshots) => return snapshots.run(&Api::saved()?, output).await,
+        ClientCommand::Usage(usage) => usage.run(&Api::saved()?, output).await?,
+        ClientCommand::Quota(quota) => quota.run(&Api::saved()?, output).await?,
         ClientCommand::Work(work) => work.run(&Api::saved()?, output).await?,
     }
     Ok(ExitCode::SUCCESS)

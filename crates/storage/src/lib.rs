@@ -9,7 +9,7 @@
 //! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
 //! - [`snapshot`]: a version as it lies in the store, to be read; [`verify`]: whether all of it is there.
 //! - [`export`], [`import`]: images as files that other programs know; [`qcow2`] is one kind of them.
-//! - [`collect`]: what nobody needs any more.
+//! - [`collect`]: what nobody needs any more; [`accounts`]: who takes how much.
 //! - [`map`]: from a block's number to its place, on this host.
 //! - [`keys`]: sealing, and what tells blocks apart.
 //! - [`files`]: the host's files, as an argument.
@@ -20,6 +20,7 @@
 //! Tested part by part here, and whole in `crates/storage-crash`: a simulation that crashes the same code at
 //! any step.
 
+pub mod accounts;
 pub mod base;
 pub mod block;
 pub mod collect;

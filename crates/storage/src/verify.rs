@@ -7,7 +7,7 @@ use crate::block::{BLOCK, BlockNumber, MAX_BLOCKS};
 use crate::error::{Result, StorageError};
 use crate::index::Place;
 use crate::keys::{ObjectId, TenantKeys};
-use crate::manifest::{Manifest, Version};
+use crate::manifest::{DiskName, Manifest, Version};
 use crate::map::PAGE_WORDS;
 use crate::object::{Kind, Opener};
 use crate::pack::{PackContents, PackRef};
@@ -31,11 +31,19 @@ pub struct Damage {
     pub blocks: BlockRanges,
 }
 
+/// A version that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    pub version: Version,
+    /// The name that it has, if it has one and can be read.
+    pub point: Option<String>,
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Versions that were looked at.
-    pub versions: u64,
+    /// That were looked at.
+    pub versions: Vec<Looked>,
     /// Objects that were read, each once.
     pub objects: u64,
     /// Bytes of packs among them, as stored.
@@ -59,30 +67,23 @@ pub fn version(
     run.finish(progress)
 }
 
+/// Verifies what a disk is now, and every version of it that has a name; what they share is read once.
+pub fn disk(
+    store: &Store,
+    keys: &TenantKeys,
+    disk: &DiskName,
+    progress: impl FnMut(u64, u64),
+) -> Result<Report> {
+    let mut run = Run::new(store, keys);
+    run.look_at_disk(disk)?;
+    run.finish(progress)
+}
+
 /// Verifies what a tenant's disks are now, and every version that has a name.
 pub fn tenant(store: &Store, keys: &TenantKeys, progress: impl FnMut(u64, u64)) -> Result<Report> {
     let mut run = Run::new(store, keys);
     for disk in store.list_disks(keys.tenant())? {
-        let numbers = store.versions(keys.tenant(), &disk, 0)?;
-        let newest = numbers.last().copied();
-        for number in numbers {
-            let version = Version {
-                tenant: keys.tenant().clone(),
-                disk: disk.clone(),
-                number,
-            };
-            let is_kept = match store.manifest(keys, &version) {
-                Ok((_, manifest)) => Some(number) == newest || manifest.point.is_some(),
-                // It was replaced since.
-                Err(StorageError::Missing(_)) => false,
-                // What it was can only be told from itself.
-                Err(error) if error.is_damage() => true,
-                Err(error) => return Err(error),
-            };
-            if is_kept {
-                run.look_at(&version)?;
-            }
-        }
+        run.look_at_disk(&disk)?;
     }
     run.finish(progress)
 }
@@ -115,6 +116,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn look_at_disk(&mut self, disk: &DiskName) -> Result<()> {
+        let (store, keys) = (self.store, self.keys);
+        let numbers = store.versions(keys.tenant(), disk, 0)?;
+        let newest = numbers.last().copied();
+        for number in numbers {
+            let version = Version {
+                tenant: keys.tenant().clone(),
+                disk: disk.clone(),
+                number,
+            };
+            let is_kept = match store.manifest(keys, &version) {
+                Ok((_, manifest)) => Some(number) == newest || manifest.point.is_some(),
+                // It was replaced since.
+                Err(StorageError::Missing(_)) => false,
+                // What it was can only be told from itself.
+                Err(error) if error.is_damage() => true,
+                Err(error) => return Err(error),
+            };
+            if is_kept {
+                self.look_at(&version)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a version in: false if it is not there.
     fn look_at(&mut self, version: &Version) -> Result<bool> {
         let manifest = match self.store.manifest(self.keys, version) {
@@ -123,7 +149,10 @@ impl<'a> Run<'a> {
             Err(error) if error.is_damage() => {
                 let mut blocks = BlockRanges::default();
                 blocks.insert(0..MAX_BLOCKS);
-                self.report.versions += 1;
+                self.report.versions.push(Looked {
+                    version: version.clone(),
+                    point: None,
+                });
                 self.report.objects += 1;
                 self.report.damage.push(Damage {
                     version: version.clone(),
@@ -136,7 +165,10 @@ impl<'a> Run<'a> {
             Err(error) => return Err(error),
         };
         let (index, unreadable) = salvage_index(self.store, self.keys, &manifest)?;
-        self.report.versions += 1;
+        self.report.versions.push(Looked {
+            version: version.clone(),
+            point: manifest.point.as_ref().map(|point| point.name.clone()),
+        });
         self.report.objects += 1;
         self.report.bases.extend(manifest.base.clone());
         self.indexes.extend(manifest.index);

@@ -1364,6 +1364,200 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Of all users and the organisation too; for administrators. */
+                    everybody?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Usage"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            /** @description What is not given is not limited. Bytes. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Quota"];
+                };
+            };
+            responses: {
+                /** @description What is not given is not limited. Bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Quota"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotas/organization": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            /** @description What is not given is not limited. Bytes. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Quota"];
+                };
+            };
+            responses: {
+                /** @description What is not given is not limited. Bytes. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Quota"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/store/collect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            /** @description `POST /store/collect`. */
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CollectStore"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CollectionList"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -2092,6 +2286,162 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/disk/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: {
+                    /** @description Number of a point; absent: the disk as the store has it now, and all of its points. */
+                    point?: number | null;
+                };
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description One line of the answer to `POST …/disk/check`. The last is `checked` or `failed`. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": components["schemas"]["CheckEvent"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{workspace}/disk/compact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Its id or name. */
+                    workspace: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description `POST …/disk/compact`. Bytes in the store. */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Compaction"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: {
+                    /** @description One that is free is made up when there is none. */
+                    name?: string | null;
+                    vcpus?: number | null;
+                    memory_mib?: number | null;
+                    /** @description At least the size of the disk in the file, which it has when this is absent. */
+                    disk_gib?: number | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            /** @description A qcow2 file that stands alone, or the plain bytes of a disk. */
+            requestBody: {
+                content: {
+                    "application/octet-stream": unknown;
+                };
+            };
+            responses: {
+                /**
+                 * @description One line of the answer to `POST /workspaces/import`, which begins when the file has arrived. The last is `made` or
+                 *      `failed`.
+                 */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/x-ndjson": components["schemas"]["ImportEvent"];
+                    };
+                };
+                /** @description The body of every answer with a status of 400 or more. */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -3124,6 +3474,159 @@ export interface components {
             /** Format: uint64 */
             expires_ms: number;
         };
+        /** @description `GET /usage`. */
+        UsageQuery: {
+            /**
+             * @description Of all users and the organisation too; for administrators.
+             * @default false
+             */
+            everybody: boolean;
+        };
+        Usage: {
+            /** @description The caller's. */
+            own: components["schemas"]["Account"];
+            /** @description The caller's; the one that stores most comes first. */
+            workspaces: components["schemas"]["WorkspaceUsage"][];
+            everybody?: components["schemas"]["Everybody"] | null;
+            /** @description Hosts that did not answer: what is on them, and in their stores, is not counted. */
+            missing_hosts: string[];
+        };
+        /** @description What there is and what there may be. */
+        Account: {
+            used: components["schemas"]["Used"];
+            quota: components["schemas"]["Quota"];
+        };
+        /** @description Bytes but for the number of workspaces. */
+        Used: {
+            /** Format: uint64 */
+            workspaces: number;
+            /**
+             * Format: uint64
+             * @description Sizes of the disks, as guests see them.
+             */
+            logical: number;
+            /**
+             * Format: uint64
+             * @description What the disks have on their hosts of their own; the store has it too, or is about to.
+             */
+            physical: number;
+            /**
+             * Format: uint64
+             * @description Base images on the hosts that the disks lie over, each once however many use it.
+             */
+            shared: number;
+            /**
+             * Format: uint64
+             * @description In the store, with points and saved work, each byte once.
+             */
+            stored: number;
+        };
+        /** @description What is not given is not limited. Bytes. */
+        Quota: {
+            /**
+             * Format: uint64
+             * @default null
+             */
+            workspaces: number | null;
+            /**
+             * Format: uint64
+             * @description Sizes of all disks together, as guests see them.
+             * @default null
+             */
+            logical: number | null;
+            /**
+             * Format: uint64
+             * @description In the store, each byte once.
+             * @default null
+             */
+            stored: number | null;
+        };
+        /** @description Bytes, as in [`Used`]. */
+        WorkspaceUsage: {
+            id: string;
+            name: components["schemas"]["WorkspaceName"];
+            /** Format: uint64 */
+            logical: number;
+            /** Format: uint64 */
+            physical: number;
+            /** Format: uint64 */
+            shared: number;
+            /** Format: uint64 */
+            stored: number;
+            /**
+             * Format: uint64
+             * @description Of what is stored, what goes when the workspace is deleted.
+             */
+            alone: number;
+        };
+        Everybody: {
+            organization: components["schemas"]["Account"];
+            /**
+             * Format: uint64
+             * @description In the store, needed by nobody: goes with the collections. Nobody's quota has it.
+             */
+            unneeded: number;
+            /** @description The one that stores most comes first. */
+            users: components["schemas"]["UserUsage"][];
+        };
+        UserUsage: {
+            user: string;
+            email: string;
+            name: string;
+            account: components["schemas"]["Account"];
+        };
+        /** @description `POST /store/collect`. */
+        CollectStore: {
+            /**
+             * @description Only say what would be done.
+             * @default false
+             */
+            dry_run: boolean;
+        };
+        CollectionList: {
+            collections: components["schemas"]["Collection"][];
+        };
+        /** @description What a collection found and did. Bytes in the store. */
+        Collection: {
+            host: string;
+            /** @description Part of the store: an organisation's, or `bases`. */
+            tenant: string;
+            /** Format: uint64 */
+            total: number;
+            /**
+             * Format: uint64
+             * @description Needed by nobody, and less than a day old: somebody may be about to refer to it.
+             */
+            young: number;
+            /**
+             * Format: uint64
+             * @description Needed by nobody: goes with a collection that comes at least an hour later.
+             */
+            condemned: number;
+            /** Format: uint64 */
+            deleted: number;
+            /** @description The largest first. */
+            kept: components["schemas"]["Keeper"][];
+        };
+        /** @description Who keeps what. Bytes in the store. */
+        Keeper: {
+            /** @description Of the workspace; of a disk that is no workspace's, its name in the store. */
+            name: string;
+            workspace?: string | null;
+            owner?: string | null;
+            /** Format: uint64 */
+            points: number;
+            /**
+             * Format: uint64
+             * @description With all points, each byte once.
+             */
+            stored: number;
+            /**
+             * Format: uint64
+             * @description Of that, what no other disk needs.
+             */
+            alone: number;
+        };
         Event: {
             /** @constant */
             event: "hello";
@@ -3532,6 +4035,144 @@ export interface components {
              * @default null
              */
             folder: string | null;
+        };
+        /** @description `POST …/disk/check`. */
+        CheckQuery: {
+            /**
+             * Format: uint64
+             * @description Number of a point; absent: the disk as the store has it now, and all of its points.
+             * @default null
+             */
+            point: number | null;
+        };
+        /** @description One line of the answer to `POST …/disk/check`. The last is `checked` or `failed`. */
+        CheckEvent: {
+            /** Format: uint64 */
+            done: number;
+            /** Format: uint64 */
+            of: number;
+            /** @constant */
+            event: "progress";
+        } | {
+            check: components["schemas"]["DiskCheck"];
+            /** @constant */
+            event: "checked";
+        } | {
+            problem: components["schemas"]["Problem"];
+            /** @constant */
+            event: "failed";
+        };
+        /** @description What was found: everything that the versions refer to in the store was read and compared with what was written. */
+        DiskCheck: {
+            /** @description Nothing of it is damaged. */
+            sound: boolean;
+            /** @description Oldest first. */
+            versions: components["schemas"]["CheckedVersion"][];
+            /**
+             * Format: uint64
+             * @description That were read, each once.
+             */
+            objects: number;
+            /**
+             * Format: uint64
+             * @description Of packs among them.
+             */
+            bytes: number;
+            damage: components["schemas"]["Damage"][];
+        };
+        CheckedVersion: {
+            /**
+             * Format: uint64
+             * @description Of a point, its number there.
+             */
+            number: number;
+            /** @description Of the point; absent when it is none, or its name cannot be read. */
+            name?: string | null;
+            /** @description It is the disk as the store has it now. */
+            is_now: boolean;
+            sound: boolean;
+        };
+        /** @description Something in the store that is not what was written. */
+        Damage: {
+            /**
+             * Format: uint64
+             * @description Number of the version that it costs something; what several share is told for each of them.
+             */
+            version: number;
+            /** @description Its path in the store. */
+            object: string;
+            detail: string;
+            /**
+             * Format: uint64
+             * @description Of the disk, that cannot be read because of it; 0: it is not needed for reading.
+             */
+            bytes: number;
+        };
+        /** @description `POST …/disk/compact`. Bytes in the store. */
+        Compaction: {
+            /**
+             * Format: uint64
+             * @description Of the disk, that lie in other packs now.
+             */
+            moved: number;
+            /**
+             * Format: uint64
+             * @description That the disk as it is refers to.
+             */
+            before: number;
+            /** Format: uint64 */
+            after: number;
+            /**
+             * Format: uint64
+             * @description The same of the disk with all its points, each byte once: points keep the packs that they were taken with.
+             */
+            all_before: number;
+            /** Format: uint64 */
+            all_after: number;
+        };
+        /** @description `POST /workspaces/import`, whose body is a qcow2 file or the plain bytes of a disk. */
+        ImportQuery: {
+            /**
+             * @description One that is free is made up when there is none.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * Format: uint32
+             * @default null
+             */
+            vcpus: number | null;
+            /**
+             * Format: uint64
+             * @default null
+             */
+            memory_mib: number | null;
+            /**
+             * Format: uint64
+             * @description At least the size of the disk in the file, which it has when this is absent.
+             * @default null
+             */
+            disk_gib: number | null;
+        };
+        /**
+         * @description One line of the answer to `POST /workspaces/import`, which begins when the file has arrived. The last is `made` or
+         *      `failed`.
+         */
+        ImportEvent: {
+            /** Format: uint64 */
+            done: number;
+            /** Format: uint64 */
+            of: number;
+            /** @constant */
+            event: "progress";
+        } | {
+            workspace: components["schemas"]["Workspace"];
+            /** @constant */
+            event: "made";
+        } | {
+            problem: components["schemas"]["Problem"];
+            /** @constant */
+            event: "failed";
         };
         StartList: {
             /** @description Newest first. */

@@ -5,6 +5,7 @@ use control_api::problem::{Kind, Problem};
 use fleet_api::Download;
 use fleet_api::host::HostError;
 use fleet_api::points::{self, DiskPart, Origin};
+use model::quota::Amount;
 
 use super::App;
 use super::identity::Caller;
@@ -29,6 +30,7 @@ impl App {
     ) -> Outcome<Point> {
         let row = self.own(caller, name_or_id).await?;
         let name = check_name(name.unwrap_or(UNNAMED))?;
+        self.check_quota(caller, Amount::default()).await?;
         let point = self.host_of(&row)?.take_point(&row.id, name).await;
         let point = point.map_err(|error| explain(&row, error))?;
         self.noted(caller, "point.take", &row, point.number).await?;
@@ -140,7 +142,7 @@ fn check_name(name: &str) -> Outcome<String> {
         .into())
 }
 
-fn explain(row: &WorkspaceRow, error: HostError) -> Fault {
+pub(super) fn explain(row: &WorkspaceRow, error: HostError) -> Fault {
     match error {
         HostError::NoPoint { number } => {
             let detail = format!(

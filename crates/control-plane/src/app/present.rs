@@ -61,10 +61,14 @@ pub fn workspace(row: &WorkspaceRow) -> Workspace {
                 State::Provisioning { .. } | State::Running { .. }
             ),
         size: row.size,
-        forked_from: row.origin.as_ref().map(|origin| Follows {
-            workspace: Some(origin.workspace.clone()),
-            number: origin.number,
-        }),
+        forked_from: row
+            .origin
+            .as_ref()
+            .filter(|origin| !origin.is_import())
+            .map(|origin| Follows {
+                workspace: Some(origin.workspace.clone()),
+                number: origin.number,
+            }),
         labels: row.labels.clone(),
         tags: row.tags.clone(),
         epoch: row.state.placement().epoch,

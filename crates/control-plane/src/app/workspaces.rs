@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use control_api::points::Fork;
 use control_api::problem::{Kind, Problem};
 use control_api::workspaces::{CreateWorkspace, UpdateWorkspace};
 use fleet_api::host::{Host, Repository};
+use fleet_api::points::Origin;
+use model::quota::Amount;
 use model::state::{Effect, Event, State};
 use model::{Remote, Size, UserId, WorkspaceId, WorkspaceName};
 use ring::digest::{SHA256, digest};
@@ -21,6 +24,30 @@ const MAX_LABEL: usize = 200;
 /// Of one user.
 const MAX_WORKSPACES: usize = 500;
 const EMPTY_NAME: &str = "workspace";
+
+/// A request for a workspace that makes sense.
+pub struct Wanted {
+    remote: Option<Remote>,
+    branch: Option<String>,
+    tags: Vec<String>,
+    key: Option<IdempotencyKey>,
+    /// The name, if one was asked for.
+    pub asked: Option<WorkspaceName>,
+}
+
+/// What a new workspace's disk begins with, when that is not the base image.
+pub struct Beginning {
+    /// Where it is.
+    pub host: Option<String>,
+    pub origin: Origin,
+    /// Of the disk.
+    pub bytes: u64,
+    /// The workspace's, unless another one is asked for.
+    pub size: Size,
+    pub repository: Option<Repository>,
+    /// The workspace's is made from it, unless one is asked for.
+    pub name: WorkspaceName,
+}
 
 impl App {
     /// The caller's workspace of this name or id. Others' are not found, so that nobody learns their names.
@@ -42,6 +69,29 @@ impl App {
         create: &CreateWorkspace,
         key: Option<&str>,
     ) -> Outcome<WorkspaceRow> {
+        let wanted = self.wanted(caller, create, key).await?;
+        if create.fork.is_some() && !self.was_made(caller, wanted.key.as_ref()).await? {
+            // Before a point is taken for it.
+            let more = Amount {
+                workspaces: 1,
+                ..Amount::default()
+            };
+            self.check_quota(caller, more).await?;
+        }
+        let beginning = match &create.fork {
+            Some(fork) => Some(self.forked(caller, fork).await?),
+            None => None,
+        };
+        self.make(caller, create, wanted, beginning).await
+    }
+
+    /// Everything about a request that can be told before anything is done for it.
+    pub(super) async fn wanted(
+        &self,
+        caller: &Caller,
+        create: &CreateWorkspace,
+        key: Option<&str>,
+    ) -> Outcome<Wanted> {
         let remote = create
             .repository
             .as_deref()
@@ -74,20 +124,52 @@ impl App {
             let detail = format!("You have {MAX_WORKSPACES} workspaces. Delete one first.");
             return Err(Fault::new(Kind::WrongState, detail));
         }
-        let forked = match &create.fork {
-            Some(fork) => Some(self.origin(caller, fork).await?),
-            None => None,
-        };
-        let usual = forked
+        Ok(Wanted {
+            remote,
+            branch,
+            tags,
+            key,
+            asked,
+        })
+    }
+
+    /// What a fork begins with.
+    async fn forked(&self, caller: &Caller, fork: &Fork) -> Outcome<Beginning> {
+        let (from, origin, point) = self.origin(caller, fork).await?;
+        Ok(Beginning {
+            name: WorkspaceName::suggest(&format!("{}-fork", from.name)),
+            host: from.host,
+            origin,
+            bytes: point.size,
+            size: from.size,
+            repository: from.repository,
+        })
+    }
+
+    pub(super) async fn make(
+        &self,
+        caller: &Caller,
+        create: &CreateWorkspace,
+        wanted: Wanted,
+        beginning: Option<Beginning>,
+    ) -> Outcome<WorkspaceRow> {
+        let Wanted {
+            remote,
+            branch,
+            tags,
+            key,
+            asked,
+        } = wanted;
+        let usual = beginning
             .as_ref()
-            .map_or(self.settings.default_size, |(from, ..)| from.size);
+            .map_or(self.settings.default_size, |beginning| beginning.size);
         let size = create.size.unwrap_or(usual);
         self.check_size(size).await?;
-        if let Some((.., point)) = &forked {
-            check_fork_size(size, point.size)?;
+        if let Some(beginning) = &beginning {
+            check_disk_size(size, beginning.bytes)?;
         }
-        let base = match (&forked, &remote) {
-            (Some((from, ..)), _) => WorkspaceName::suggest(&format!("{}-fork", from.name)),
+        let base = match (&beginning, &remote) {
+            (Some(beginning), _) => beginning.name.clone(),
             (None, Some(remote)) => remote.suggested_name(),
             (None, None) => WorkspaceName::suggest(EMPTY_NAME),
         };
@@ -105,10 +187,12 @@ impl App {
             state,
             detail: String::new(),
             // Where the disk is that it begins with.
-            host: forked.as_ref().and_then(|(from, ..)| from.host.clone()),
+            host: beginning
+                .as_ref()
+                .and_then(|beginning| beginning.host.clone()),
             observed: None,
-            repository: match (&forked, remote) {
-                (Some((from, ..)), _) => from.repository.clone(),
+            repository: match (&beginning, remote) {
+                (Some(beginning), _) => beginning.repository.clone(),
                 (None, Some(remote)) => Some(Repository {
                     url: remote.given.clone(),
                     branch,
@@ -116,7 +200,7 @@ impl App {
                 }),
                 (None, None) => None,
             },
-            origin: forked.map(|(_, origin, _)| origin),
+            origin: beginning.map(|beginning| beginning.origin),
             size,
             labels: create.labels.clone(),
             tags,
@@ -126,6 +210,16 @@ impl App {
             changed_ms: now,
             used_ms: None,
         };
+        let one = self.growing().await;
+        // The same request again makes nothing new.
+        if !self.was_made(caller, key.as_ref()).await? {
+            let more = Amount {
+                workspaces: 1,
+                logical: size.disk_gib << 30,
+                stored: 0,
+            };
+            self.check_quota(caller, more).await?;
+        }
         loop {
             row.name = match &asked {
                 Some(name) => name.clone(),
@@ -150,6 +244,7 @@ impl App {
                 }
             }
         }
+        drop(one);
         self.tell(&row);
         self.inbox.changed(&row.id);
         self.store
@@ -162,6 +257,13 @@ impl App {
             )
             .await?;
         Ok(row)
+    }
+
+    async fn was_made(&self, caller: &Caller, key: Option<&IdempotencyKey>) -> Outcome<bool> {
+        Ok(match key {
+            Some(key) => self.store.key_is_used(&caller.user.id, key).await?,
+            None => false,
+        })
     }
 
     async fn made_before(&self, id: &WorkspaceId) -> Outcome<WorkspaceRow> {
@@ -201,6 +303,19 @@ impl App {
                     .into());
             }
         }
+        let asked = update.size.map_or(0, |size| size.disk_gib);
+        let more = asked.saturating_sub(row.size.disk_gib) << 30;
+        let _one = if more > 0 {
+            let one = self.growing().await;
+            let more = Amount {
+                logical: more,
+                ..Amount::default()
+            };
+            self.check_quota(caller, more).await?;
+            one
+        } else {
+            None
+        };
         let changed = self
             .change(&row.id, |row, _| {
                 if let Some(name) = &name {
@@ -343,7 +458,7 @@ impl App {
         }
     }
 
-    async fn check_size(&self, size: Size) -> Outcome<()> {
+    pub(super) async fn check_size(&self, size: Size) -> Outcome<()> {
         self.settings.limits.check(size)?;
         let mut largest = None;
         for (_, host) in self.hosts.all() {
@@ -386,7 +501,7 @@ pub fn no_host() -> Fault {
 }
 
 /// A disk never shrinks.
-fn check_fork_size(size: Size, bytes: u64) -> Outcome<()> {
+fn check_disk_size(size: Size, bytes: u64) -> Outcome<()> {
     let least = bytes.div_ceil(1 << 30);
     if size.disk_gib >= least {
         return Ok(());

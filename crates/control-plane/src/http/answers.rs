@@ -1,5 +1,7 @@
 //! Answers with cookies, and a [`Fault`] as an answer, with their documentation.
 
+use std::convert::Infallible;
+
 use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, Response as Described};
@@ -8,7 +10,10 @@ use axum::body::Body as Content;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use control_api::problem::Problem;
+use control_api::programs::NDJSON;
 use fleet_api::Download;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http_api::answers::{describe_body, describe_problem, describe_status, respond};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -54,6 +59,36 @@ impl OperationOutput for Attachment {
             ..Described::default()
         };
         vec![(Some(200), described)]
+    }
+}
+
+/// One JSON document a line, while things happen.
+pub struct Lines<T>(pub BoxStream<'static, T>);
+
+impl<T: Serialize + 'static> IntoResponse for Lines<T> {
+    fn into_response(self) -> Response {
+        let lines = self.0.map(|event| {
+            let mut line = serde_json::to_vec(&event).expect("events have only plain fields");
+            line.push(b'\n');
+            Ok::<_, Infallible>(line)
+        });
+        let mut response = Response::new(Content::from_stream(lines));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Lines<T> {
+    type Inner = T;
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        _: &mut Operation,
+    ) -> Vec<(Option<u16>, Described)> {
+        describe_body::<T>(context, 200, NDJSON)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{delete, get, post};
+use aide::axum::routing::{delete, get, post, put};
 use aide::openapi::{ApiKeyLocation, SecurityScheme, Tag};
 use aide::transform::{TransformOpenApi, TransformPathItem};
 use control_api::problem::Kind;
 
-use super::{events, git, identity, points, server, starts, users, work, workspaces};
+use super::{
+    events, git, identity, points, server, starts, upkeep, usage, users, work, workspaces,
+};
 use crate::app::App;
 
 pub fn routes() -> ApiRouter<Arc<App>> {
@@ -85,6 +87,26 @@ pub fn routes() -> ApiRouter<Arc<App>> {
             named("users", "A link for a new password"),
         )
         .api_route_with(
+            "/usage",
+            get(usage::show),
+            named("users", "Who takes how much"),
+        )
+        .api_route_with(
+            "/quotas/users/{id}",
+            put(usage::set_of_user),
+            named("users", "How much a user may have"),
+        )
+        .api_route_with(
+            "/quotas/organization",
+            put(usage::set_of_organization),
+            named("users", "How much all users together may have"),
+        )
+        .api_route_with(
+            "/store/collect",
+            post(upkeep::collect),
+            named("server", "Collect the store, for administrators"),
+        )
+        .api_route_with(
             "/events",
             get(events::all),
             named("workspaces", "Changes of all own workspaces"),
@@ -155,6 +177,30 @@ fn workspace_routes() -> ApiRouter<Arc<App>> {
             named(
                 "workspaces",
                 "Files of the disk as a tar.gz, running or not",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/disk/check",
+            post(upkeep::check),
+            named(
+                "workspaces",
+                "Read all that the store has of the disk, and say what is damaged",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/{workspace}/disk/compact",
+            post(upkeep::compact),
+            named(
+                "workspaces",
+                "Write sparsely used packs of a stopped workspace's disk again",
+            ),
+        )
+        .api_route_with(
+            "/workspaces/import",
+            post(upkeep::import),
+            named(
+                "workspaces",
+                "A new workspace whose disk is the file that is sent",
             ),
         )
         .api_route_with(
@@ -245,7 +291,7 @@ pub fn describe(document: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
         ))
         .tag(tag("identity", "Sign-in, profile, API tokens"))
         .tag(tag("git", "Credentials of git servers"))
-        .tag(tag("users", "Users, for administrators"))
+        .tag(tag("users", "Users, what they use and may use"))
         .tag(tag("server", "The installation"))
         .security_scheme(
             "session",

@@ -152,6 +152,19 @@ impl Store {
         Ok(Created::Done)
     }
 
+    /// A request with this key made a workspace.
+    pub async fn key_is_used(&self, owner: &UserId, key: &IdempotencyKey) -> Result<bool> {
+        let row = sqlx::query(
+            "SELECT workspace_id FROM idempotency_keys WHERE owner_id = $1 AND key = $2",
+        )
+        .bind(owner.as_str())
+        .bind(&key.key)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(query("looking up an idempotency key"))?;
+        Ok(row.is_some())
+    }
+
     async fn created_before(&self, owner: &UserId, key: &IdempotencyKey) -> Result<Created> {
         let row = sqlx::query(
             "SELECT request_hash, workspace_id FROM idempotency_keys WHERE owner_id = $1 AND key = $2",

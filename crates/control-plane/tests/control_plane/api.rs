@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use control_api::identity::OneTimeLink;
 use control_api::problem::{Kind, Problem};
 use control_api::workspaces::Workspace;
 use control_plane::ControlPlane;
@@ -111,6 +112,26 @@ impl Api {
     pub async fn create(&self, body: Value) -> Workspace {
         self.post("/api/v1/workspaces?wait=ready&timeout_s=30", body)
             .await
+    }
+
+    /// Sends a file.
+    pub async fn upload(&self, path: &str, file: &'static str) -> Response {
+        let request = self.request(Method::POST, path).body(file);
+        request.send().await.unwrap()
+    }
+
+    /// A member whom this administrator adds, signed in.
+    pub async fn member(&self, email: &str) -> Self {
+        let body = json!({ "email": email, "role": "member" });
+        let added: OneTimeLink = self.post("/api/v1/users", body).await;
+        let (_, token) = added.url.split_once('#').unwrap();
+        let body = json!({ "token": token, "password": PASSWORD });
+        let response = self.send(Method::POST, "/api/v1/welcome", Some(body)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Self {
+            cookie: Some(cookie(&response)),
+            ..self.clone()
+        }
     }
 
     /// The workspace when it is as wanted.

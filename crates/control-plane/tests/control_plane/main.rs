@@ -16,5 +16,7 @@ mod postgres;
 mod requests;
 mod script;
 mod store;
+mod upkeep;
+mod usage;
 mod work;
 mod world;

@@ -9,10 +9,16 @@ use fleet_api::host::{
     HostDescription, HostError, HostEvent, HostEventKind, Layer, Observed, RepositoryStatus,
     RunSpec, StartFailure,
 };
-use fleet_api::points::{DiskPart, Point, PointKind, Points};
+use fleet_api::points::{DiskPart, Origin, Point, PointKind, Points};
+use fleet_api::upkeep::{
+    CheckedVersion, Collection, Compaction, Damage, DiskCheck, Import, Keeper, Step, Steps,
+};
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{ListedWork, SaveOutcome, WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
+use futures::StreamExt;
 use model::{OrganizationId, WorkspaceId};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, broadcast};
 
 pub struct Script {
@@ -38,6 +44,9 @@ pub struct State {
     pub repositories: Vec<RepositoryStatus>,
     /// Of every workspace.
     pub points: Vec<Point>,
+    /// Of every disk.
+    pub damage: Vec<Damage>,
+    pub usage: HostUsage,
     /// So much larger than usual the disks were that points are taken of.
     pub larger_gib: u64,
     pub work: WorkListing,
@@ -512,5 +521,101 @@ impl Host for Script {
             Err(HostError::NotAtRest)
         };
         Box::pin(async { gone })
+    }
+
+    fn check_disk(
+        &self,
+        _: &WorkspaceId,
+        number: Option<u64>,
+    ) -> Later<'_, Result<Steps<DiskCheck>, HostError>> {
+        let state = self.state();
+        let wanted = |point: &&Point| number.is_none_or(|number| point.number == number);
+        let versions: Vec<_> = state.points.iter().filter(wanted).collect();
+        let versions = versions.into_iter().map(|point| CheckedVersion {
+            number: point.number,
+            name: Some(point.name.clone()),
+            is_now: false,
+        });
+        let check = DiskCheck {
+            versions: versions.collect(),
+            damage: state.damage.clone(),
+            ..DiskCheck::default()
+        };
+        let ended = match number {
+            Some(number) if check.versions.is_empty() => Err(HostError::NoPoint { number }),
+            _ => Ok(check),
+        };
+        let steps = [Step::Progress { done: 1, of: 2 }, Step::Ended(ended)];
+        Box::pin(async { Ok(futures::stream::iter(steps).boxed()) })
+    }
+
+    fn compact_disk(&self, workspace: &WorkspaceId) -> Later<'_, Result<Compaction, HostError>> {
+        let rests = match self
+            .state()
+            .machines
+            .get(workspace)
+            .map(|one| &one.observed)
+        {
+            Some(Observed::Stopped { .. }) => Ok(Compaction {
+                moved: 4096,
+                ..Compaction::default()
+            }),
+            _ => Err(HostError::NotAtRest),
+        };
+        Box::pin(async { rests })
+    }
+
+    fn collect(&self, dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>> {
+        let state = self.state();
+        let disks = state.machines.keys().map(ToString::to_string);
+        let kept = disks.chain(["base-1".to_owned()]).map(|disk| Keeper {
+            disk,
+            points: 0,
+            stored: 100,
+            alone: 50,
+        });
+        let collection = Collection {
+            tenant: "everybody".into(),
+            deleted: if dry { 0 } else { 7 },
+            kept: kept.collect(),
+            ..Collection::default()
+        };
+        Box::pin(async { Ok(vec![collection]) })
+    }
+
+    fn usage(&self, _: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        let state = self.state();
+        let usage = match state.silent {
+            true => Err(HostError::Failed {
+                message: "the store is away".into(),
+            }),
+            false => Ok(state.usage.clone()),
+        };
+        Box::pin(async { usage })
+    }
+
+    fn import_disk(
+        &self,
+        mut import: Import,
+    ) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>> {
+        Box::pin(async move {
+            let mut file = Vec::new();
+            let read = import.content.read_to_end(&mut file).await;
+            if read.is_err() || file.starts_with(b"bad") {
+                return Err(HostError::Unusable {
+                    message: "the file is no disk".into(),
+                });
+            }
+            assert_eq!(import.bytes, Some(file.len() as u64));
+            let origin = Origin {
+                workspace: WorkspaceId::new("import-1"),
+                number: 1,
+            };
+            let steps = [
+                Step::Progress { done: 1, of: 2 },
+                Step::Ended(Ok((origin, (file.len() as u64) << 30))),
+            ];
+            Ok(futures::stream::iter(steps).boxed())
+        })
     }
 }

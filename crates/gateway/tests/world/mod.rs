@@ -10,8 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use fleet_api::control::{Caller, Directory, Route, Setting};
 use fleet_api::host::*;
-use fleet_api::points::{DiskPart, Point, Points};
+use fleet_api::points::{DiskPart, Origin, Point, Points};
 use fleet_api::ticket::{Door, Ticket, TicketKey};
+use fleet_api::upkeep::{Collection, Compaction, DiskCheck, Import, Steps};
+use fleet_api::usage::HostUsage;
 use fleet_api::work::{WorkListing, WorkName, WorkRestored, WorkSaved};
 use fleet_api::{Download, Later};
 use gateway::{Config, Gateway};
@@ -488,5 +490,29 @@ impl Host for FakeHost {
         _number: u64,
     ) -> Later<'_, Result<Point, HostError>> {
         unreachable!("the gateway knows no points")
+    }
+
+    fn check_disk(
+        &self,
+        _workspace: &WorkspaceId,
+        _number: Option<u64>,
+    ) -> Later<'_, Result<Steps<DiskCheck>, HostError>> {
+        unreachable!("the gateway checks no disks")
+    }
+
+    fn compact_disk(&self, _workspace: &WorkspaceId) -> Later<'_, Result<Compaction, HostError>> {
+        unreachable!("the gateway compacts no disks")
+    }
+
+    fn collect(&self, _dry: bool) -> Later<'_, Result<Vec<Collection>, HostError>> {
+        unreachable!("the gateway knows no store")
+    }
+
+    fn usage(&self, _owner: &OrganizationId) -> Later<'_, Result<HostUsage, HostError>> {
+        unreachable!("the gateway counts nothing")
+    }
+
+    fn import_disk(&self, _import: Import) -> Later<'_, Result<Steps<(Origin, u64)>, HostError>> {
+        unreachable!("the gateway takes no disks in")
     }
 }

@@ -38,19 +38,27 @@ impl Service {
         if let Some(number) = number {
             let found = self.find(workspace, number).await?;
             found.ok_or(HostError::NoPoint { number })?;
-        } else if self.running(workspace).is_none() {
-            // Nothing, as a rule: a machine sends what it has before it ends.
-            let sent = self
-                .at_rest(workspace, |resting: &Resting<'_>| {
-                    resting.act(|disk| disk.upload(disk.cut()?, None).map(drop))
-                })
-                .await;
-            if let Err(error) = sent {
-                tracing::warn!(%workspace, %error, "what is given out is what the store has");
-            }
+        } else {
+            self.send_what_rests(workspace).await;
         }
         let snapshot = self.snapshot(workspace, number).await?;
         stream(snapshot, part).await
+    }
+
+    /// Has a machine that rests send what the store has not: nothing, as a rule, as machines do that before they end.
+    /// What the store has is what there is to be read, whether this succeeds or not.
+    pub(crate) async fn send_what_rests(&self, workspace: &WorkspaceId) {
+        if self.running(workspace).is_some() {
+            return;
+        }
+        let sent = self
+            .at_rest(workspace, |resting: &Resting<'_>| {
+                resting.act(|disk| disk.upload(disk.cut()?, None).map(drop))
+            })
+            .await;
+        if let Err(error) = sent {
+            tracing::warn!(%workspace, %error, "what is read is what the store has");
+        }
     }
 
     async fn snapshot(

@@ -38,7 +38,7 @@ pub struct Service {
     pub runners: Runners,
 }
 
-pub(super) fn failed(message: impl Into<String>) -> HostError {
+pub(crate) fn failed(message: impl Into<String>) -> HostError {
     HostError::Failed {
         message: message.into(),
     }
@@ -122,7 +122,7 @@ impl Service {
         Ok(points.into_iter().find(|point| point.number == number))
     }
 
-    async fn usage(&self, workspace: &WorkspaceId) -> Result<Usage, HostError> {
+    pub(crate) async fn usage(&self, workspace: &WorkspaceId) -> Result<Usage, HostError> {
         let run = self.wanted(workspace)?;
         let disks = self.context.disks.clone();
         let usage = blocking(move || disks.usage(&run)).await?;
@@ -136,7 +136,7 @@ impl Service {
     }
 
     /// What was wanted of the workspace last.
-    pub(super) fn wanted(&self, workspace: &WorkspaceId) -> Result<RunSpec, HostError> {
+    pub(crate) fn wanted(&self, workspace: &WorkspaceId) -> Result<RunSpec, HostError> {
         if let Driver::Process { .. } = self.context.config.driver {
             return Err(failed(
                 "a workspace without a virtual machine has no disk of its own",
@@ -159,7 +159,7 @@ impl Service {
     }
 
     /// Works on the disk of a machine that rests; a start that comes meanwhile waits.
-    pub(super) async fn at_rest<T: Send + 'static>(
+    pub(crate) async fn at_rest<T: Send + 'static>(
         &self,
         workspace: &WorkspaceId,
         work: impl FnOnce(&Resting<'_>) -> Result<T, StartFailure> + Send + 'static,
@@ -255,7 +255,7 @@ fn no_disk() -> HostError {
     failed("the workspace has no disk yet: start it once")
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, HostError> {
     let worked = tokio::task::spawn_blocking(work).await;

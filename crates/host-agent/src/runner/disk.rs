@@ -3,6 +3,7 @@
 //! `disk.json` says which base that is, and whether the disk has been there: then its loss must not be hidden behind
 //! an empty one. Workspaces of the first version have a qcow2 file, which is converted at the next start.
 
+mod imported;
 mod resting;
 
 use std::io;
@@ -25,6 +26,7 @@ pub use self::resting::Resting;
 use crate::failure::{chain, disk_kind, failure};
 use crate::images::{ImageError, ImageNames};
 use crate::runner::record;
+use crate::upkeep::import;
 
 /// Version of `disk.json` that this code writes. With 1 the disk is a qcow2 file.
 const FORMAT: u32 = 2;
@@ -151,6 +153,12 @@ impl Preparation<'_> {
             record.made = true;
         }
         write_record(self.resting.folder, &record).map_err(|error| broken(&error))?;
+        if let Some(origin) = origin.filter(|origin| origin.is_import()) {
+            let (disks, id) = (self.resting.disks, &origin.workspace);
+            if let Err(error) = import::forget(disks, &(self.folder_of)(id), id) {
+                tracing::warn!(%id, %error, "what a workspace began with is left until it is swept");
+            }
+        }
         Ok(record)
     }
 

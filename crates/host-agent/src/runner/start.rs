@@ -179,7 +179,7 @@ impl Start<'_> {
                     folder: &folder,
                     run: &run,
                 },
-                folder_of: &|other| folders.workspace(other),
+                folder_of: &|other| folders.origin(other),
                 progress: &mut progress,
             }
             .run();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use control_api::problem::Problem;
 use control_api::workspaces::{Workspace, WorkspaceList};
-use reqwest::{Method, Response};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -92,6 +93,24 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answer(request).await
+    }
+
+    /// Sends a file below `/api/v1`.
+    pub async fn upload(&self, path: &str, length: u64, body: Body) -> anyhow::Result<Response> {
+        let mut request = self
+            .client
+            .post(format!("{}/api/v1{path}", self.url))
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, length)
+            .body(body);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.with_context(|| {
             format!("{} does not answer: is `roost up` running there?", self.url)
         })?;

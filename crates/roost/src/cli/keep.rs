@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Response;
 use reqwest::header::CONTENT_DISPOSITION;
 
 use super::Output;
+use super::lines::bar;
 use crate::print;
 
 /// A file that is here now.
@@ -49,19 +49,6 @@ pub async fn keep(
     bar.finish_and_clear();
     part.persist(&path).with_context(writing)?;
     Ok(Some(Saved { path, bytes }))
-}
-
-fn bar(length: Option<u64>, output: Output) -> anyhow::Result<ProgressBar> {
-    if output.json {
-        return Ok(ProgressBar::hidden());
-    }
-    Ok(match length {
-        Some(length) => ProgressBar::new(length).with_style(ProgressStyle::with_template(
-            "{bar:30} {bytes} of {total_bytes}, {eta} left",
-        )?),
-        None => ProgressBar::new_spinner()
-            .with_style(ProgressStyle::with_template("{spinner} {bytes}")?),
-    })
 }
 
 /// The name that the server gives it, unless that leads elsewhere.

@@ -1,7 +1,11 @@
-//! Points in time of a workspace's disk.
+//! Points in time of a workspace's disk, and what else there is to do with disks in the store.
+
+mod import;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
@@ -90,6 +94,28 @@ enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Make a new workspace whose disk is a file: what export wrote, or another disk that boots here
+    Import(import::Import),
+    /// Read all that the store has of the disk and its points, and say what is damaged (exit code 3)
+    Verify {
+        workspace: String,
+        /// Only this point: its number or name
+        #[arg(long)]
+        point: Option<String>,
+    },
+    /// Write packs again of which the disk needs little, so that the rest of them can go
+    Compact {
+        workspace: String,
+        /// Stop the workspace for it when it runs, and start it again
+        #[arg(long)]
+        stop: bool,
+    },
+    /// Collect the store now, as it is every six hours: say who keeps what, and delete what nobody needs
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Give points up
     Rm {
         workspace: String,
@@ -100,8 +126,9 @@ enum Command {
 }
 
 impl Snapshots {
-    pub fn workspace(&self) -> &str {
+    pub fn workspace(&self) -> Option<&str> {
         match &self.command {
+            Command::Import(_) | Command::Gc { .. } => None,
             Command::List { workspace }
             | Command::Show { workspace, .. }
             | Command::Take { workspace, .. }
@@ -109,14 +136,16 @@ impl Snapshots {
             | Command::Fork { workspace, .. }
             | Command::Export { workspace, .. }
             | Command::Files { workspace, .. }
-            | Command::Rm { workspace, .. } => workspace,
+            | Command::Verify { workspace, .. }
+            | Command::Compact { workspace, .. }
+            | Command::Rm { workspace, .. } => Some(workspace),
         }
     }
 
-    pub async fn run(self, api: &Api, output: Output) -> anyhow::Result<()> {
-        let workspace = self.workspace().to_owned();
+    pub async fn run(self, api: &Api, output: Output) -> anyhow::Result<ExitCode> {
+        let workspace = self.workspace().unwrap_or_default().to_owned();
         let path = format!("/workspaces/{}/points", path_segment(&workspace));
-        match self.command {
+        let done = match self.command {
             Command::List { .. } => {
                 let list: PointList = api.get(&path).await?;
                 output.print(&list, |list| tree(list, now_ms()))
@@ -189,6 +218,20 @@ impl Snapshots {
                 )
                 .await
             }
+            Command::Verify { point, .. } => {
+                let point = match point {
+                    None => None,
+                    // The list of points cannot be had when one of them is damaged.
+                    Some(point) => match point.trim_start_matches('#').parse() {
+                        Ok(number) => Some(number),
+                        Err(_) => Some(find(&api.get(&path).await?, &point, &workspace)?.number),
+                    },
+                };
+                return upkeep::verify(api, &workspace, point, output).await;
+            }
+            Command::Import(import) => import.run(api, output).await,
+            Command::Compact { stop, .. } => upkeep::compact(api, &workspace, stop, output).await,
+            Command::Gc { dry_run } => upkeep::collect(api, dry_run, output).await,
             Command::Rm { points, .. } => {
                 let list: PointList = api.get(&path).await?;
                 let found = points.iter().map(|point| find(&list, point, &workspace));
@@ -200,11 +243,12 @@ impl Snapshots {
                 }
                 let numbers: Vec<u64> = found.iter().map(|point| point.number).collect();
                 if output.json {
-                    return output.print(&json!({ "removed": numbers }), |_| String::new());
+                    output.print(&json!({ "removed": numbers }), |_| String::new())?;
                 }
                 Ok(())
             }
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

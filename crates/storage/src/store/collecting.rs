@@ -1,6 +1,6 @@
 //! What collecting asks of the store: everything that lies there, and notes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -72,6 +72,33 @@ impl Store {
             DiskName::new(disk.as_ref()).ok()
         });
         Ok(disks.collect())
+    }
+
+    /// The versions of every disk, with one request for all of them.
+    pub fn list_versions(&self, tenant: &Tenant) -> Result<BTreeMap<DiskName, BTreeSet<u64>>> {
+        let mut disks: BTreeMap<DiskName, BTreeSet<u64>> = BTreeMap::new();
+        for meta in self.list(format!("{tenant}/disks"))? {
+            let disk = meta.location.parts().nth(2);
+            let disk = disk.and_then(|disk| DiskName::new(disk.as_ref()).ok());
+            let number = meta.location.filename();
+            let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+            if let (Some(disk), Some(number)) = (disk, number) {
+                disks.entry(disk).or_default().insert(number);
+            }
+        }
+        Ok(disks)
+    }
+
+    /// Bytes of what is kept beside each disk.
+    pub fn attached(&self, tenant: &Tenant) -> Result<BTreeMap<DiskName, u64>> {
+        let mut disks: BTreeMap<DiskName, u64> = BTreeMap::new();
+        for meta in self.list(format!("{tenant}/attachments"))? {
+            let disk = meta.location.parts().nth(2);
+            if let Some(disk) = disk.and_then(|disk| DiskName::new(disk.as_ref()).ok()) {
+                *disks.entry(disk).or_default() += meta.size;
+            }
+        }
+        Ok(disks)
     }
 
     pub fn delete_pack(&self, tenant: &Tenant, id: &ObjectId) -> Result<()> {

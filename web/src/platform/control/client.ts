@@ -17,6 +17,7 @@ import type {
   Server,
   Start,
   Token,
+  Usage,
   User,
   WorkList,
   WorkRestored,
@@ -150,6 +151,7 @@ export const control = {
     ask<NewToken>('POST', '/tokens', { name, expires_in_days: days }),
   removeToken: (id: string) => ask<void>('DELETE', `/tokens/${encodeURIComponent(id)}`),
 
+  usage: (everybody: boolean) => ask<Usage>('GET', `/usage?everybody=${everybody}`),
   users: async () => (await ask<{ users: User[] }>('GET', '/users')).users,
   addUser: (email: string, name: string, role: User['role']) =>
     ask<OneTimeLink>('POST', '/users', { email, name, role }),

@@ -28,6 +28,8 @@ export type SavedWork = Schemas['SavedWork']
 export type WorkList = Schemas['WorkList']
 export type WorkSaved = Schemas['WorkSaved']
 export type WorkRestored = Schemas['WorkRestored']
+export type Account = Schemas['Account']
+export type Usage = Schemas['Usage']
 export type Problem = Schemas['Problem']
 export type Size = Schemas['Size']
 
