@@ -98,3 +98,38 @@ fn what_is_damaged_is_fetched_again_or_refused() {
     // Mended for everybody.
     assert!(read(&alone, 100) == expected(100));
 }
+
+#[test]
+fn whoever_reads_on_and_on_finds_what_comes_next() {
+    let host = Host::new();
+    let (_, origin) = stored(&host);
+    let path = host.path("cache");
+    BaseCache::create(&path, BLOCKS).unwrap();
+    let base = BaseCache::open(&path, Some(origin)).unwrap();
+    let mut piece = vec![0; 32 * 4096];
+    std::thread::scope(|scope| {
+        // Two of them, who meet what the other has on its way.
+        for _ in 0..2 {
+            let (base, mut piece) = (&base, piece.clone());
+            scope.spawn(move || {
+                for first in (0..1024).step_by(32) {
+                    base.read(first, &mut piece).unwrap();
+                    for (number, content) in (first..).zip(piece.chunks(4096)) {
+                        assert!(content == expected(number), "block {number}");
+                    }
+                }
+            });
+        }
+    });
+    for first in (1024..1344).step_by(32) {
+        base.read(first, &mut piece).unwrap();
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while base.local_blocks() < 2048 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "nothing is fetched ahead"
+        );
+        std::thread::yield_now();
+    }
+}

@@ -171,3 +171,42 @@ fn many_versions_are_as_quick_to_open_as_one() {
         assert!(read(&moved, round * 500) == block(round * 500, round));
     }
 }
+
+#[test]
+fn large_writes_beside_each_other_are_told_in_one_order() {
+    const MIB: usize = 1 << 20;
+    let host = Host::new();
+    let disk = host.create(4096, None);
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let disk = &disk;
+            scope.spawn(move || {
+                for round in 0..20u32 {
+                    let version = thread * 100 + round;
+                    let content: Vec<u8> =
+                        (0..256).flat_map(|number| block(number, version)).collect();
+                    // Half of each is written by another thread too.
+                    let offset = (thread + round % 8) as usize * MIB / 2;
+                    disk.write(offset as u64, &content).unwrap();
+                    if round % 5 == 0 {
+                        disk.flush().unwrap();
+                        disk.write(offset as u64, &content[..4096]).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let mut before = vec![0; 8 * MIB];
+    disk.read(0, &mut before).unwrap();
+    // As after a kill: what it says is what the log says.
+    drop(disk);
+    let disk = host.open(1, None).unwrap();
+    let mut after = vec![0; 8 * MIB];
+    disk.read(0, &mut after).unwrap();
+    assert!(before == after);
+    disk.upload(disk.cut().unwrap(), None).unwrap();
+    let moved = host.move_to("there", 2, None).unwrap();
+    let mut there = vec![0; 8 * MIB];
+    moved.read(0, &mut there).unwrap();
+    assert!(before == there);
+}

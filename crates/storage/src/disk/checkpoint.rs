@@ -277,7 +277,12 @@ impl Disk {
 
     /// Groups that can be used once the checkpoint is durable: those that can be now, in their order, then
     /// those in which nothing is needed any more.
-    pub(super) fn free_groups(&self, writer: &Writer, state: &State, open: Option<u32>) -> Vec<u32> {
+    pub(super) fn free_groups(
+        &self,
+        writer: &Writer,
+        state: &State,
+        open: Option<u32>,
+    ) -> Vec<u32> {
         let mut free: Vec<u32> = open
             .into_iter()
             .chain(writer.free.iter().copied())
