@@ -16,6 +16,7 @@
 //! [`Disk::open`]: the last checkpoint of the maps, and the log's tail after it.
 
 mod batch;
+mod beside;
 mod branch;
 pub(crate) mod checkpoint;
 mod clean;
@@ -23,7 +24,7 @@ mod compact;
 pub mod format;
 mod group;
 pub mod keeper;
-mod large;
+
 mod read;
 mod replay;
 mod shown;
@@ -97,7 +98,7 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Packs that are made beside each other.
     pub threads: usize,
-    /// Writes of so many bytes and more go to the log beside each other.
+    /// Writes of so many bytes and more do not keep others waiting while they go to the log.
     pub large: usize,
     /// So long a pack is sure to stay in the store that no version names yet, milliseconds: no longer than
     /// the grace of whoever collects ([`crate::collect::Rules`]).
@@ -139,9 +140,9 @@ pub struct Disk {
     epoch: u64,
     base: Option<Arc<dyn Below>>,
     writer: Mutex<Writer>,
-    /// Shared by large writes for as long as they take; whoever else writes has it alone.
-    large: RwLock<()>,
-    /// A large write has had its turn.
+    /// Shared by writes of whole blocks for as long as they take; whoever else writes has it alone.
+    beside: RwLock<()>,
+    /// A write that had places has had its turn.
     turns: Condvar,
     state: RwLock<State>,
     /// Held by whoever uploads, or writes a checkpoint: one at a time.
@@ -231,16 +232,16 @@ struct Writer {
     broken: bool,
     /// Cuts in this range are of no use: what they stood for was written again later.
     void_cuts: Option<std::ops::RangeInclusive<u64>>,
-    /// Places that large writes got, and how many of those writes are done: they take their turns in that order.
+    /// Writes that got places, and how many of them are done: they take their turns in that order.
     taken: u64,
     turn: u64,
-    /// What failed large writes may have left.
-    voids: Vec<large::Void>,
+    /// What failed ones of them may have left.
+    voids: Vec<beside::Void>,
     /// When a group was first flushed that is not in the store: generation → time.
     flushed: BTreeMap<u64, u64>,
 }
 
-/// The writer while no large write is on its way.
+/// The writer while no other write is on its way.
 struct Alone<'a> {
     writer: MutexGuard<'a, Writer>,
     _alone: RwLockWriteGuard<'a, ()>,
@@ -339,14 +340,14 @@ pub struct Figures {
 impl Disk {
     /// The writer, with nothing on its way.
     fn writer(&self) -> Alone<'_> {
-        let alone = self.large.write().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.beside.write().unwrap_or_else(PoisonError::into_inner);
         Alone {
             writer: self.any_writer(),
             _alone: alone,
         }
     }
 
-    /// The writer; large writes may be on their way.
+    /// The writer; writes that have places may be on their way.
     fn any_writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }

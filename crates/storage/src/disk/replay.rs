@@ -210,7 +210,7 @@ impl OpenDisk {
             epoch: self.epoch,
             base: self.base,
             writer: Mutex::new(writer),
-            large: RwLock::new(()),
+            beside: RwLock::new(()),
             turns: Condvar::new(),
             state: RwLock::new(state),
             background: Mutex::new(Background::default()),

@@ -34,18 +34,7 @@ impl Disk {
         let end = head + data.len();
         self.sound_pages(first, end.div_ceil(BLOCK) as u32)?;
         if head == 0 && data.len().is_multiple_of(BLOCK) {
-            let is_large = data.len() >= self.world.large;
-            let done = if is_large {
-                self.write_large(first, data)?
-            } else {
-                0
-            };
-            let written = |number| What::Written(first + done as u32 + number);
-            let rest = &data[done * BLOCK..];
-            return match rest.is_empty() {
-                true => Ok(()),
-                false => self.append(&mut self.writer(), &written, rest),
-            };
+            return self.write_beside(first, data);
         }
         let mut writer = self.writer();
         let written = |number| What::Written(first + number);

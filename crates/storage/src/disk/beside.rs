@@ -1,6 +1,9 @@
-//! Large writes, which go to the log beside each other: the host's disk does several at once, and they leave the page
-//! cache alone. Each gets its places in the log first, writes its content there, and then takes its turn: entries
-//! and map change in the order of the places, so that the log tells the same story as the map.
+//! Writes beside each other. Large ones go past the page cache, and the host's disk does several at once: each gets its
+//! places in the log first, writes its content there, and then takes its turn, so that entries and map change in the
+//! order of the places, and the log tells the same story as the map. A small one is done at once when none of them is on
+//! its way, and else goes between them in the same manner.
+
+use std::sync::PoisonError;
 
 use super::format::{ENTRY, GROUP_BLOCKS, GROUP_BYTES, GroupUse, What, entry_at};
 use super::group::log;
@@ -24,22 +27,29 @@ pub(super) struct Void {
 }
 
 impl Disk {
-    /// Writes whole blocks beside other large writes. Says how many; fewer than all when what is left has to be
-    /// written the usual way.
-    pub(super) fn write_large(&self, first: BlockNumber, data: &[u8]) -> Result<usize> {
-        let _beside = self.large.read().unwrap_or_else(|error| error.into_inner());
-        let blocks = data.len() / BLOCK;
-        let mut done = 0;
-        while done < blocks {
-            let places = self.take_places(&mut self.any_writer(), blocks - done)?;
+    /// Writes whole blocks beside others who do.
+    pub(super) fn write_beside(&self, first: BlockNumber, data: &[u8]) -> Result<()> {
+        let beside = self.beside.read().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = data;
+        let written = |rest: &[u8]| ((data.len() - rest.len()) / BLOCK) as u32;
+        while !rest.is_empty() {
+            let mut writer = self.any_writer();
+            if rest.len() < self.world.large && writer.turn == writer.taken {
+                let what = |number| What::Written(first + written(rest) + number);
+                return self.append(&mut writer, &what, rest);
+            }
+            let places = self.take_places(&mut writer, rest.len() / BLOCK)?;
+            drop(writer);
             let Some(places) = places else {
-                return Ok(done);
+                drop(beside);
+                let what = |number| What::Written(first + written(rest) + number);
+                return self.append(&mut self.writer(), &what, rest);
             };
-            let some = &data[done * BLOCK..][..places.count * BLOCK];
-            self.write_places(&places, first + done as u32, some)?;
-            done += places.count;
+            let (some, after) = rest.split_at(places.count * BLOCK);
+            self.write_places(&places, first + written(rest), some)?;
+            rest = after;
         }
-        Ok(done)
+        Ok(())
     }
 
     /// `None`: after a failure, which has to be cleared away first.
@@ -78,7 +88,7 @@ impl Disk {
         let mut writer = self.any_writer();
         while writer.turn != places.turn {
             let waited = self.turns.wait(writer);
-            writer = waited.unwrap_or_else(|error| error.into_inner());
+            writer = waited.unwrap_or_else(PoisonError::into_inner);
         }
         let written = content.and_then(|()| {
             let at = u64::from(slot.group) * GROUP_BYTES + entry_at(slot.at);
