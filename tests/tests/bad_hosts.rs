@@ -139,7 +139,7 @@ async fn a_full_disk_keeps_a_start_waiting_with_the_reason() -> anyhow::Result<(
     .await?;
     let api = server.api();
     let waiting: Workspace = api.post("/workspaces", &json!({ "name": "full" })).await?;
-    let words = ["the host's disk is too full", "Delete workspaces or files"];
+    let words = ["the host's disk is too full", "Stop or delete workspaces"];
     let seen = roost_tests::until("the reason is said", 20, async || {
         let seen = api.workspace("full").await?;
         Ok((!seen.detail.is_empty()).then_some(seen))
