@@ -300,10 +300,8 @@ impl Store {
             number: after,
         });
         let listed = self.objects.list_with_offset(Some(&folder), &offset);
-        let numbers = listed.try_filter_map(|meta| async move {
-            let number = meta.location.filename();
-            Ok(number.and_then(|number| u64::from_str_radix(number, 16).ok()))
-        });
+        let numbers =
+            listed.try_filter_map(|meta| async move { Ok(number_of_version(&meta.location)) });
         self.wait(numbers.try_collect())
             .map_err(|error| failed("list", &folder, error))
     }
@@ -407,6 +405,11 @@ fn index_path(tenant: &Tenant, id: &ObjectId) -> Path {
 
 fn note_path(tenant: &Tenant, name: &str) -> Path {
     Path::from(format!("{tenant}/notes/{name}"))
+}
+
+/// What [`manifest_path`] ends with.
+fn number_of_version(path: &Path) -> Option<u64> {
+    u64::from_str_radix(path.filename()?, 16).ok()
 }
 
 fn manifest_path(version: &Version) -> Path {

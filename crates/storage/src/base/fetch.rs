@@ -1,6 +1,7 @@
 //! Fetching what an image lacks here: each part by one reader at a time, and ahead of a reader who goes on and on.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,6 @@ use super::{ABSENT, Image, ZERO};
 use crate::block::{BLOCK, BlockNumber};
 use crate::error::{Result, StorageError};
 use crate::index::{Index, Place};
-use std::sync::atomic::Ordering;
 
 /// Frames that are fetched at once when an image is read from front to back: what one fetch holds in memory stays small.
 const MOST_FRAMES: u32 = 32;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::TryStreamExt;
 use object_store::path::Path;
 
-use super::{PROBE, Store, again, failed, index_path, note_path, pack_path};
+use super::{PROBE, Store, again, failed, index_path, note_path, number_of_version, pack_path};
 use crate::error::{Result, StorageError};
 use crate::index;
 use crate::keys::{Entropy, ObjectId, Tenant, TenantKeys};
@@ -80,9 +80,7 @@ impl Store {
         for meta in self.list(format!("{tenant}/disks"))? {
             let disk = meta.location.parts().nth(2);
             let disk = disk.and_then(|disk| DiskName::new(disk.as_ref()).ok());
-            let number = meta.location.filename();
-            let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
-            if let (Some(disk), Some(number)) = (disk, number) {
+            if let (Some(disk), Some(number)) = (disk, number_of_version(&meta.location)) {
                 disks.entry(disk).or_default().insert(number);
             }
         }
