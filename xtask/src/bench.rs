@@ -10,6 +10,7 @@ mod exec;
 mod fio;
 mod git;
 mod memory;
+mod points;
 mod report;
 mod start;
 mod storage;
@@ -39,7 +40,11 @@ const BENCHES: &[(&str, &str)] = &[
     ("memory", "what a running workspace costs beside its guest"),
     (
         "disk",
-        "the storage library on the host: fio, points, openings, index",
+        "the storage library on the host: fio, openings, index",
+    ),
+    (
+        "points",
+        "what a guest's I/O waits for a point in time of its disk",
     ),
     (
         "store",
@@ -84,7 +89,8 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
         "exec" => exec::run(runs.unwrap_or(100)).await,
         "terminal" => terminal::run(runs.unwrap_or(300)).await,
         "memory" => memory::run(runs.unwrap_or(3)).await,
-        "disk" => on_the_host(move || disk::run(runs.unwrap_or(300))),
+        "disk" => on_the_host(move || disk::run(runs.unwrap_or(3))),
+        "points" => on_the_host(move || points::run(runs.unwrap_or(300))),
         "store" => on_the_host(move || store::run(runs.unwrap_or(5))),
         "durability" => durability::run(runs.unwrap_or(1)).await,
         "storage" => storage::run(runs.unwrap_or(3)).await,

@@ -1,9 +1,8 @@
-//! A disk on this host without any VM: its file of the kernel's beside a raw file, points in time while somebody
-//! writes, openings with a short and a long history, and what its index takes.
+//! A disk on this host without any VM: its file of the kernel's beside a raw file, openings with a short and a long
+//! history, and what its index takes.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, ensure};
-use rustix::fs::OFlags;
+use anyhow::{Context, ensure};
 use storage::disk::keeper::{Keeper, Policy};
 use storage::door::{DiskDevice, fuse};
 use storage::keys::{KeyRing, SystemEntropy, Tenant, TenantKeys};
@@ -33,10 +31,6 @@ const BLOCKS: u32 = 4 << 18;
 const DOOR_THREADS: usize = 4;
 /// Between looks at what is to be done, as a disk's server has it.
 const PERIOD: Duration = Duration::from_millis(500);
-/// What is written between two points.
-const BETWEEN_POINTS: usize = GIB;
-/// What a guest's I/O may wait for a point, p99, milliseconds.
-const STALL_MS: f64 = 20.0;
 /// From opening a disk to its first byte, milliseconds.
 const OPEN_MS: f64 = 5.0;
 /// Index for each GiB of disk.
@@ -45,8 +39,7 @@ const HISTORY: usize = 500;
 const OPENINGS: usize = 30;
 
 pub fn run(runs: usize) -> anyhow::Result<Vec<Row>> {
-    let mut rows = beside_a_raw_file()?;
-    rows.push(points(runs)?);
+    let mut rows = beside_a_raw_file(runs)?;
     rows.extend(openings(1)?);
     rows.extend(openings(HISTORY)?);
     rows.extend(index()?);
@@ -99,14 +92,14 @@ impl Place {
 }
 
 /// A disk as a file of the kernel's, looked after as its server does it. Ends when dropped.
-struct Door {
+pub struct Door {
     file: Option<File>,
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Door {
-    fn open(disk: &Arc<Disk>) -> anyhow::Result<Self> {
+    pub fn open(disk: &Arc<Disk>) -> anyhow::Result<Self> {
         let connection =
             fuse::connect().context("a file of the kernel's takes root and /dev/fuse")?;
         let channel = Arc::new(connection.channel.try_clone()?);
@@ -145,7 +138,7 @@ impl Door {
     }
 
     /// Where others open it.
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         let file = self.file.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         format!("/proc/{}/fd/{file}", std::process::id())
     }
@@ -163,7 +156,7 @@ impl Drop for Door {
 }
 
 /// fio on both, on the host itself.
-fn beside_a_raw_file() -> anyhow::Result<Vec<Row>> {
+fn beside_a_raw_file(runs: usize) -> anyhow::Result<Vec<Row>> {
     let place = Place::new()?;
     let disk = place.create()?;
     let door = Door::open(&disk)?;
@@ -173,8 +166,12 @@ fn beside_a_raw_file() -> anyhow::Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for job in JOBS {
-        let floor = Samples(vec![job.figure(&fio(&job.arguments(&raw))?)?]);
-        let ours = Samples(vec![job.figure(&fio(&job.arguments(&door.path()))?)?]);
+        let (mut ours, mut floor) = (Samples::default(), Samples::default());
+        for _ in 0..runs {
+            floor.0.push(job.figure(&fio(&job.arguments(&raw))?)?);
+            ours.0
+                .push(job.figure(&fio(&job.arguments(&door.path()))?)?);
+        }
         let name = format!("on the host: {}", job.name);
         rows.push(Row::compared(
             name,
@@ -196,90 +193,12 @@ fn fio(arguments: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Content that takes the store little.
-fn content(number: usize) -> Vec<u8> {
+pub fn content(number: usize) -> Vec<u8> {
     let mut content = vec![0; MIB];
     for (block, bytes) in content.chunks_mut(4096).enumerate() {
         bytes[..16].copy_from_slice(&((number * 256 + block) as u128 + 1).to_le_bytes());
     }
     content
-}
-
-/// A buffer that direct reads and writes take.
-fn aligned(length: usize) -> (Vec<u8>, usize) {
-    let buffer = vec![1; length + 4096];
-    let start = buffer.as_ptr().align_offset(4096);
-    (buffer, start)
-}
-
-/// How long reads and writes take that overlap the taking of a point, until it is in the store.
-fn points(runs: usize) -> anyhow::Result<Row> {
-    let place = Place::new()?;
-    let disk = place.create()?;
-    let door = Door::open(&disk)?;
-    let ends = Arc::new(AtomicBool::new(false));
-    let probe = {
-        let (path, ends) = (door.path(), ends.clone());
-        std::thread::spawn(move || probe(Path::new(&path), &ends))
-    };
-    let mut taken = Vec::new();
-    let mut before = None;
-    for number in 0..runs {
-        for piece in 0..BETWEEN_POINTS / MIB {
-            // The first MiB is the probe's.
-            let offset = (MIB + piece * MIB) as u64;
-            disk.write(offset, &content(number * 1024 + piece))?;
-        }
-        let began = Instant::now();
-        let point = Point::new(&SystemEntropy, "point", PointKind::Manual, 0);
-        let kept = disk.upload(disk.cut()?, Some(&point))?;
-        taken.push(began..Instant::now());
-        if let Some(before) = before.replace(kept.version.number) {
-            disk.forget(before)?;
-        }
-    }
-    ends.store(true, Ordering::Relaxed);
-    let done = probe.join().map_err(|_| anyhow!("the probe failed"))??;
-    let mut stalls = Samples::default();
-    for window in &taken {
-        let within = done
-            .iter()
-            .filter(|request| request.start < window.end && request.end > window.start)
-            .map(|request| milliseconds(request.end - request.start));
-        stalls.0.push(within.fold(0.0, f64::max));
-    }
-    Ok(Row::new(
-        "longest request while a point is taken, 1 GiB since the last",
-        "ms",
-        &stalls,
-        Bar::P99AtMost(STALL_MS),
-    ))
-}
-
-/// Reads and writes a block again and again, as a guest would. Gives when each request was on its way.
-fn probe(path: &Path, ends: &AtomicBool) -> anyhow::Result<Vec<std::ops::Range<Instant>>> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OFlags::DIRECT.bits() as i32)
-        .open(path)?;
-    let (mut buffer, start) = aligned(4096);
-    let block = &mut buffer[start..start + 4096];
-    let mut done = Vec::new();
-    for number in 0.. {
-        if ends.load(Ordering::Relaxed) {
-            break;
-        }
-        let offset = (number % 256) * 4096;
-        let began = Instant::now();
-        if number % 2 == 0 {
-            file.write_all_at(block, offset)?;
-        } else {
-            file.read_exact_at(block, offset)?;
-        }
-        done.push(began..Instant::now());
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    Ok(done)
 }
 
 /// From opening to the first byte, with so many points in the history: here, and on a host that has nothing of it.

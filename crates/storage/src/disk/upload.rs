@@ -14,10 +14,13 @@ use crate::manifest::{LogPosition, Manifest, Point};
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
 use crate::planted::{self, Bug};
 
-/// Blocks that go into one version, give or take a group: what is held in memory for it stays small.
-const BATCH: usize = 16 * PACK_BLOCKS;
+/// Blocks that go into one version, give or take a group. What is written again and again is sent once for each
+/// version, so that few versions are less work; and what is held in memory for one, 40 bytes a block, stays small.
+const BATCH: usize = 128 * PACK_BLOCKS;
 /// Segments on top of an index; with more of them, a new index is written.
 const MAX_SEGMENTS: usize = 64;
+/// Niceness of threads that make packs: beside a guest that takes every processor they still get a share.
+const BEHIND: i32 = 5;
 /// Blocks that are read from the log at once.
 const READ: usize = 64;
 
@@ -284,7 +287,7 @@ impl Disk {
         self.commit_noted(background)
     }
 
-    /// Makes and stores packs, some beside each other.
+    /// Makes and stores packs, some beside each other, on threads that whoever reads and writes goes before.
     fn store_packs(&self, batch: &Batch, parts: &[&[Next]]) -> Result<Vec<Made>> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<(usize, Made)>> {
@@ -297,16 +300,24 @@ impl Disk {
                 made.push((number, self.store_pack(batch, part)?));
             }
         };
-        let others = self.world.threads.min(parts.len()).saturating_sub(1);
-        let mut made = std::thread::scope(|scope| {
-            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-            let mut made = work()?;
-            for other in others {
-                let joined = other.join();
-                made.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            }
-            Ok::<_, StorageError>(made)
-        })?;
+        let threads = self.world.threads.min(parts.len());
+        let mut made = if self.world.threads == 1 {
+            work()?
+        } else {
+            let in_background = || {
+                go_behind();
+                work()
+            };
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..threads).map(|_| scope.spawn(in_background)).collect();
+                let mut made = Vec::new();
+                for one in all {
+                    let joined = one.join();
+                    made.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+                }
+                Ok::<_, StorageError>(made)
+            })?
+        };
         made.sort_unstable_by_key(|(number, _)| *number);
         Ok(made.into_iter().map(|(_, made)| made).collect())
     }
@@ -464,6 +475,13 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// The calling thread runs when nobody else wants to, more or less: whoever waits for the disk is not to wait for what
+/// nobody waits for. It stays so.
+fn go_behind() {
+    // Of Linux this is the calling thread's alone. Without it, things are as they were.
+    let _ = rustix::process::setpriority_process(None, BEHIND);
 }
 
 /// A stored pack, and blocks that could not be put into it.

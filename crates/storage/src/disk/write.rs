@@ -419,16 +419,21 @@ impl Disk {
         }
     }
 
-    /// Makes sure that the pages of the maps for these blocks are what was written. Not to be called with a
-    /// lock held.
+    /// Makes sure that the pages of the maps for these blocks are what was written: of the index only those for
+    /// blocks that are not here, so that it takes no memory for the others. Not to be called with a lock held.
     pub(super) fn sound_pages(&self, first: BlockNumber, count: u32) -> Result<()> {
         let end = first.saturating_add(count.max(1)) - 1;
-        let pages = first as usize / PAGE_WORDS..=end as usize / PAGE_WORDS;
-        for page in pages {
-            let block = ((page * PAGE_WORDS) as u32).max(first);
+        for page in first as usize / PAGE_WORDS..=end as usize / PAGE_WORDS {
+            let start = (page * PAGE_WORDS) as u32;
+            let within = start.max(first)..=(start + PAGE_WORDS as u32 - 1).min(end);
             let sound = {
                 let state = self.state();
-                state.local(block).and_then(|_| state.index.map.get(block))
+                within.into_iter().try_for_each(|block| {
+                    if state.local(block)? == NONE {
+                        state.index.map.get(block)?;
+                    }
+                    Ok(())
+                })
             };
             if let Err(StorageError::Damaged { .. }) = sound {
                 self.mend_page(page)?;
