@@ -3,11 +3,16 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use futures::TryStreamExt;
+use futures::executor::block_on;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use storage::base::{BaseCache, Origin};
 use storage::disk::Below;
 use storage::import::publish;
@@ -27,6 +32,8 @@ const SIZE: f64 = 1.15;
 const READING: f64 = 0.8;
 /// Times one request to the store.
 const FIRST_READ: f64 = 2.0;
+/// Bytes of a stored frame, more or less.
+const FRAME: u64 = 32 << 10;
 /// 4 KiB reads of one run.
 const READS: u32 = 200;
 
@@ -138,18 +145,23 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
         },
     };
     let published: Manifest = publish(&image, &origin, &SystemEntropy, 2)?;
-    let packs = files(&place.path("store").join(tenant.to_string()).join("packs"))?;
+    let client = LocalFileSystem::new_with_prefix(place.path("store"))?;
+    let folder = ObjectPath::from(format!("{tenant}/packs"));
+    let packs: Vec<ObjectMeta> = block_on(client.list(Some(&folder)).try_collect())?;
     let blocks = published.blocks;
     let bytes = content.len() as f64 / MIB as f64;
     let (mut ours, mut floor) = (Samples::default(), Samples::default());
     let (mut reads, mut gets) = (Samples::default(), Samples::default());
+    let stored: u64 = packs.iter().map(|pack| pack.size).sum();
     for run in 0..runs {
         forget_files()?;
         let began = Instant::now();
         for pack in &packs {
-            std::hint::black_box(std::fs::read(pack)?);
+            let got = block_on(async { client.get(&pack.location).await?.bytes().await })?;
+            std::hint::black_box(got);
         }
-        floor.0.push(bytes / began.elapsed().as_secs_f64());
+        let stored = stored as f64 / MIB as f64;
+        floor.0.push(stored / began.elapsed().as_secs_f64());
         let cache = place.path(&format!("cache{run}"));
         BaseCache::create(&cache, blocks)?;
         let base = BaseCache::open(&cache, Some(origin.clone()))?;
@@ -172,13 +184,12 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
             let began = Instant::now();
             base.read(block, &mut piece[..4096])?;
             reads.0.push(milliseconds(began.elapsed()));
-            // A piece of a pack as long as a frame is.
+            // A piece of a pack as long as most frames are.
             let pack = &packs[number as usize % packs.len()];
-            let mut frame = vec![0; 32 << 10];
+            let last = pack.size.saturating_sub(FRAME);
+            let start = u64::from(block) * 977 % last.max(1);
             let began = Instant::now();
-            let file = File::open(pack)?;
-            let length = file.metadata()?.len().saturating_sub(frame.len() as u64);
-            file.read_exact_at(&mut frame, u64::from(block) * 977 % length.max(1))?;
+            block_on(client.get_range(&pack.location, start..start + FRAME))?;
             gets.0.push(milliseconds(began.elapsed()));
         }
     }
@@ -187,14 +198,14 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
             "first read of an image, from front to back",
             "MiB/s",
             &ours,
-            Some(("reading its packs", &floor)),
+            Some(("the store's objects", &floor)),
             Bar::RatioAtLeast(READING),
         ),
         Row::compared(
             "first read of 4 KiB of it",
             "ms",
             &reads,
-            Some(("reading a frame", &gets)),
+            Some(("getting a frame", &gets)),
             Bar::RatioAtMost(FIRST_READ),
         ),
     ])
@@ -204,17 +215,4 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
 fn forget_files() -> anyhow::Result<()> {
     settled();
     std::fs::write("/proc/sys/vm/drop_caches", "3").context("forgetting files takes root")
-}
-
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path)?);
-        } else {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }

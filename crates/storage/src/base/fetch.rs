@@ -229,12 +229,12 @@ impl Ahead {
             reader.ahead = blocks.end;
             return 1;
         }
-        reader.window = (reader.window * 2).min(MOST_FRAMES);
+        reader.window = (reader.window * 2).clamp(1, MOST_FRAMES);
         if reader.window == MOST_FRAMES && reader.ahead < blocks.end.saturating_add(AHEAD / 2) {
             let from = reader.ahead.max(blocks.end);
             reader.ahead = self.order(image, from..blocks.end.saturating_add(AHEAD));
         }
-        reader.window.max(1)
+        reader.window
     }
 
     /// Has what is absent of these blocks fetched. Says up to which block that is ordered.
@@ -270,7 +270,8 @@ impl Ahead {
             let ordered = Arc::new(Mutex::new(ordered));
             for _ in 0..THREADS {
                 let (image, ordered) = (image.clone(), ordered.clone());
-                std::thread::spawn(move || work(&image, &ordered));
+                let thread = std::thread::Builder::new().name("fetch-ahead".to_owned());
+                let _ = thread.spawn(move || work(&image, &ordered));
             }
             jobs
         });

@@ -10,6 +10,7 @@ use super::{Disk, Slot, State, Writer};
 use crate::block::{BLOCK, BlockNumber};
 use crate::error::{During, Result, StorageError};
 use crate::index::Place;
+use crate::manifest::Manifest;
 use crate::map::PAGE_WORDS;
 use crate::pack::PackRef;
 
@@ -425,8 +426,14 @@ impl Disk {
             return Ok(());
         }
         let _background = self.background();
-        let manifest = self.manifest();
-        let mut index = self.world.store.whole_index(&self.world.keys, &manifest)?;
+        self.remake_index(&self.manifest())
+    }
+
+    /// Reads the index of a version from the store, in the place of one that is damaged. To be called with the background's
+    /// lock held.
+    pub(super) fn remake_index(&self, manifest: &Manifest) -> Result<()> {
+        tracing::error!(version = %manifest.version, "a part of the disk's index is damaged; it is read from the store");
+        let mut index = self.world.store.whole_index(&self.world.keys, manifest)?;
         let mut state = self.state_mut();
         index.map.grow(state.local.blocks());
         state.index = index;

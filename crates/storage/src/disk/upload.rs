@@ -241,14 +241,21 @@ impl Disk {
     ) -> Result<()> {
         let started_ms = self.world.clock.now_ms();
         let below = self.base.as_ref().map_or(0, |base| base.blocks());
-        let changes = batch.changes(|block| {
+        let is_zero_there = |block| {
             let state = self.state();
             Ok(match state.index.place(block)? {
                 Place::Zero => true,
                 Place::Below => block >= below,
                 Place::Stored { .. } => false,
             })
-        })?;
+        };
+        let changes = match batch.changes(is_zero_there) {
+            Err(StorageError::Damaged { .. }) => {
+                self.remake_index(&self.manifest())?;
+                batch.changes(is_zero_there)?
+            }
+            other => other?,
+        };
         let parts: Vec<&[Next]> = changes.chunks(PACK_BLOCKS).collect();
         let mut packs = Vec::new();
         let mut lost = Vec::new();
@@ -353,7 +360,12 @@ impl Disk {
             let content = &mut buffer[..run * BLOCK];
             self.log.read_at(content, slot.offset()).during(log)?;
             let by = &batch.groups[&slot.group];
-            for (next, content) in rest[..run].iter().zip(content.chunks(BLOCK)) {
+            for (number, (next, content)) in
+                rest[..run].iter().zip(content.chunks(BLOCK)).enumerate()
+            {
+                if number.is_multiple_of(usize::from(DISK_FRAME)) {
+                    std::thread::yield_now();
+                }
                 let Next::Block(block, slot, entry) = *next else {
                     unreachable!("a run is of blocks");
                 };
@@ -446,14 +458,22 @@ impl Disk {
             }
             return Err(error);
         }
+        for pack in &pending.packs {
+            // One by one, so that nobody waits long: until all are there, what they change is read from the log.
+            let applied = self.state_mut().index.apply(pack);
+            match applied {
+                Err(StorageError::Damaged { .. }) => {
+                    self.remake_index(&pending.manifest)?;
+                    break;
+                }
+                other => other?,
+            }
+        }
         let Some(pending) = background.pending.take() else {
             unreachable!("it was looked at above");
         };
         let before = {
             let mut state = self.state_mut();
-            for pack in &pending.packs {
-                state.index.apply(pack)?;
-            }
             if let Some(end) = pending.end {
                 state.committed = end;
             }
