@@ -12,6 +12,7 @@ mod git;
 mod memory;
 mod points;
 mod report;
+mod soak;
 mod start;
 mod storage;
 mod store;
@@ -55,6 +56,10 @@ const BENCHES: &[(&str, &str)] = &[
         "how old what is on the host alone gets, under a build",
     ),
     (
+        "soak",
+        "half an hour of mixed I/O with a point in time each minute",
+    ),
+    (
         "storage",
         "fio, many files and memory, beside a raw file as the disk",
     ),
@@ -93,6 +98,7 @@ async fn rows(name: &str, runs: Option<usize>) -> anyhow::Result<(String, Vec<Ro
         "points" => on_the_host(move || points::run(runs.unwrap_or(300))),
         "store" => on_the_host(move || store::run(runs.unwrap_or(5))),
         "durability" => durability::run(runs.unwrap_or(1)).await,
+        "soak" => soak::run(runs.unwrap_or(30)).await,
         "storage" => storage::run(runs.unwrap_or(3)).await,
         "workbench" => workbench::run(runs.unwrap_or(5)).await,
         "work" => work::run(runs.unwrap_or(1)).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,26 +31,52 @@ struct Disk {
     durable_names: BTreeMap<PathBuf, usize>,
 }
 
+type Page = Arc<[u8; PAGE]>;
+
 #[derive(Debug, Default)]
 struct Content {
-    /// What is read; beyond it, up to `length`, there are zeros.
-    now: Vec<u8>,
-    durable: Vec<u8>,
+    /// What is read; pages that are not there are zeros.
+    now: Vec<Option<Page>>,
+    durable: Vec<Option<Page>>,
     length: usize,
     durable_length: usize,
     /// Page → what was there after each write since the last sync, oldest first.
-    loose: BTreeMap<usize, Vec<Box<[u8; PAGE]>>>,
+    loose: BTreeMap<usize, Vec<Page>>,
+}
+
+/// A page to be changed, zeros when it was not there.
+fn page_mut(pages: &mut Vec<Option<Page>>, number: usize) -> &mut [u8; PAGE] {
+    if pages.len() <= number {
+        pages.resize(number + 1, None);
+    }
+    Arc::make_mut(pages[number].get_or_insert_with(|| Arc::new([0; PAGE])))
+}
+
+/// A range of bytes as it lies in pages: the page, where in it, and where in the range.
+fn parts(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+    (range.start / PAGE..range.end.div_ceil(PAGE)).map(move |page| {
+        let start = range.start.max(page * PAGE);
+        let end = range.end.min((page + 1) * PAGE);
+        let within = start - page * PAGE..end - page * PAGE;
+        (page, within, start - range.start..end - range.start)
+    })
 }
 
 impl Content {
     fn write(&mut self, bytes: &[u8], offset: usize) {
         let end = offset + bytes.len();
-        if self.now.len() < end {
-            self.now.resize(end.next_multiple_of(PAGE), 0);
+        for (page, within, part) in parts(offset..end) {
+            page_mut(&mut self.now, page)[within].copy_from_slice(&bytes[part]);
+            self.loosen(page);
         }
-        self.now[offset..end].copy_from_slice(bytes);
         self.length = self.length.max(end);
-        self.loosen(offset, end);
+    }
+
+    fn zero(&mut self, range: Range<usize>) {
+        for (page, within, _) in parts(range) {
+            page_mut(&mut self.now, page)[within].fill(0);
+            self.loosen(page);
+        }
     }
 
     fn read(&self, buffer: &mut [u8], offset: usize) -> io::Result<()> {
@@ -57,46 +84,42 @@ impl Content {
         if end > self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let here = self.now.get(offset..end.min(self.now.len())).unwrap_or(&[]);
-        buffer[..here.len()].copy_from_slice(here);
-        buffer[here.len()..].fill(0);
+        for (page, within, part) in parts(offset..end) {
+            match self.now.get(page).and_then(Option::as_ref) {
+                Some(page) => buffer[part].copy_from_slice(&page[within]),
+                None => buffer[part].fill(0),
+            }
+        }
         Ok(())
     }
 
-    fn loosen(&mut self, offset: usize, end: usize) {
-        for page in offset / PAGE..end.div_ceil(PAGE) {
-            let mut content = Box::new([0; PAGE]);
-            content.copy_from_slice(&self.now[page * PAGE..][..PAGE]);
-            self.loose.entry(page).or_default().push(content);
-        }
+    fn loosen(&mut self, page: usize) {
+        let content = self.now[page].clone();
+        let versions = self.loose.entry(page).or_default();
+        versions.push(content.expect("it was written"));
     }
 
     fn sync(&mut self) {
         for page in std::mem::take(&mut self.loose).into_keys() {
-            let range = page * PAGE..(page + 1) * PAGE;
-            self.reach(range.end);
-            self.durable[range.clone()].copy_from_slice(&self.now[range]);
+            if self.durable.len() <= page {
+                self.durable.resize(page + 1, None);
+            }
+            self.durable[page].clone_from(&self.now[page]);
         }
         self.durable_length = self.length;
-    }
-
-    fn reach(&mut self, end: usize) {
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
     }
 
     /// Of what is loose, some arrived, in sectors.
     fn power_cut(&mut self, chance: &Chance) {
         self.arrive(chance);
-        self.now = self.durable.clone();
+        self.now.clone_from(&self.durable);
         self.length = self.durable_length;
     }
 
     fn arrive(&mut self, chance: &Chance) {
         let how = chance.below(5);
         for (page, versions) in std::mem::take(&mut self.loose) {
-            self.reach((page + 1) * PAGE);
+            let durable = page_mut(&mut self.durable, page);
             let whole = chance.below(versions.len() as u64 + 1);
             for sector in 0..PAGE / SECTOR {
                 let kept = match how {
@@ -108,11 +131,28 @@ impl Content {
                 if let Some(number) = kept.checked_sub(1) {
                     let at = sector * SECTOR;
                     self.durable_length = self.durable_length.max(page * PAGE + at + SECTOR);
-                    self.durable[page * PAGE + at..][..SECTOR]
+                    durable[at..at + SECTOR]
                         .copy_from_slice(&versions[number as usize][at..at + SECTOR]);
                 }
             }
         }
+    }
+
+    /// Everything that is read, to be changed for good.
+    fn change<T>(&mut self, act: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut bytes = vec![0; self.now.len() * PAGE];
+        for (bytes, page) in bytes.chunks_mut(PAGE).zip(&self.now) {
+            if let Some(page) = page {
+                bytes.copy_from_slice(&page[..]);
+            }
+        }
+        let done = act(&mut bytes);
+        let (pages, _) = bytes.as_chunks::<PAGE>();
+        self.now = pages.iter().map(|page| Some(Arc::new(*page))).collect();
+        self.durable.clone_from(&self.now);
+        self.durable_length = self.length;
+        self.loose.clear();
+        done
     }
 }
 
@@ -173,12 +213,7 @@ impl SimFiles {
     pub fn with_content<T>(&self, path: &Path, act: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
         let mut disk = self.disk();
         let file = *disk.names.get(path)?;
-        let content = &mut disk.files[file];
-        let done = act(&mut content.now);
-        content.durable = content.now.clone();
-        content.durable_length = content.length;
-        content.loose.clear();
-        Some(done)
+        Some(disk.files[file].change(act))
     }
 }
 
@@ -345,11 +380,7 @@ impl FileHandle for SimFile {
         }
         self.with(|content| {
             let (start, end) = (offset as usize, (offset + length) as usize);
-            let end = end.min(content.now.len());
-            if start < end {
-                content.now[start..end].fill(0);
-                content.loosen(start, end);
-            }
+            content.zero(start..end.min(content.now.len() * PAGE));
         });
         Ok(())
     }

@@ -158,13 +158,11 @@ impl Index {
         let base = (number + 1) * PACK_BLOCKS as u32;
         for change in &contents.changes {
             let end = (change.first + change.count).min(self.map.blocks());
-            for block in change.first..end {
-                let word = match change.slot {
-                    Some(slot) => base + slot + (block - change.first),
-                    None => ZERO,
-                };
-                self.map.set(block, word)?;
-            }
+            let word = |block| match change.slot {
+                Some(slot) => base + slot + (block - change.first),
+                None => ZERO,
+            };
+            self.map.set_each(change.first..end, word)?;
         }
         Ok(())
     }

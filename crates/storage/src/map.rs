@@ -18,6 +18,7 @@
 //! A page is checked when it is first looked at.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,12 +138,30 @@ impl BlockMap {
 
     /// The block is within the map.
     pub fn set(&mut self, block: BlockNumber, word: u32) -> Result<()> {
-        let page = block as usize / PAGE_WORDS;
-        self.check(page)?;
+        self.set_each(block..block + 1, |_| word)
+    }
+
+    /// Blocks that follow each other, all within the map, get the words that `word` has for them. An error: those on
+    /// pages before the damaged one have them.
+    pub fn set_each(
+        &mut self,
+        blocks: Range<BlockNumber>,
+        word: impl Fn(BlockNumber) -> u32,
+    ) -> Result<()> {
         self.ensure_room();
-        self.words.as_mut_slice()[block as usize] = word;
-        self.changed.set(page);
-        self.since.set(page);
+        let mut first = blocks.start;
+        while first < blocks.end {
+            let page = first as usize / PAGE_WORDS;
+            self.check(page)?;
+            let end = blocks.end.min(((page + 1) * PAGE_WORDS) as u32);
+            let words = &mut self.words.as_mut_slice()[first as usize..end as usize];
+            for (place, block) in words.iter_mut().zip(first..) {
+                *place = word(block);
+            }
+            self.changed.set(page);
+            self.since.set(page);
+            first = end;
+        }
         Ok(())
     }
 
@@ -197,8 +216,10 @@ impl BlockMap {
 
 impl BlockMap {
     /// Goes on with `other`, which was opened from a file with the last snapshot: what changed since then is
-    /// taken along, and the memory that the older changes took is given back.
-    pub fn go_on_with(&mut self, mut other: Self) {
+    /// taken along. Gives what it was before, which takes time to drop: the memory that the older changes took is given
+    /// back, and the file that it was opened from is deleted.
+    #[must_use]
+    pub fn go_on_with(&mut self, mut other: Self) -> Self {
         other.grow(self.blocks);
         let pages = (0..self.pages()).filter(|page| self.since.get(*page));
         for page in pages {
@@ -209,7 +230,7 @@ impl BlockMap {
             other.changed.set(page);
             other.since.set(page);
         }
-        *self = other;
+        std::mem::replace(self, other)
     }
 }
 
@@ -399,7 +420,7 @@ mod tests {
         map.set(2, 7).unwrap();
         map.set(8999, 8).unwrap();
         let (mut maps, _) = open(&HostFiles, &path, 1).unwrap().unwrap();
-        map.go_on_with(maps.remove(0));
+        drop(map.go_on_with(maps.remove(0)));
         for (block, word) in [
             (0, 1),
             (2, 7),

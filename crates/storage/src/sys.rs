@@ -147,3 +147,36 @@ impl Drop for SharedWords {
         let _ = unsafe { munmap(self.start.as_ptr().cast(), Self::length(self.words)) };
     }
 }
+
+/// What `sched_setattr(2)` is told, its first version.
+#[repr(C)]
+struct SchedulingAttributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// Of an ordinary thread this is its time slice, nanoseconds, since Linux 6.12.
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// The calling thread, which mostly waits, runs at once when it no longer has to: one with a shorter time slice goes
+/// before those with longer ones, and gets no more for it.
+pub fn answer_quickly() {
+    const SLICE_NS: u64 = 200_000;
+    let attributes = SchedulingAttributes {
+        size: size_of::<SchedulingAttributes>() as u32,
+        policy: libc::SCHED_OTHER as u32,
+        flags: 0,
+        nice: rustix::process::getpriority_process(None).unwrap_or(0),
+        priority: 0,
+        runtime: SLICE_NS,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the kernel reads as many bytes as the structure says it has, and changes this thread's scheduling alone.
+    // Where it does not know this, things are as they were.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+}

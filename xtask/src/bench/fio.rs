@@ -63,6 +63,17 @@ pub fn fill(file: &str) -> String {
     arguments(file, "--rw=write --bs=1M --name=fill --end_fsync=1")
 }
 
+/// Three jobs beside each other for so many seconds: blocks written and read in no order, each verified soon after it was
+/// written; large writes with a sync now and then; and small reads.
+pub fn mixed(seconds: usize) -> String {
+    format!(
+        "--output-format=json --direct=1 --ioengine=libaio --time_based --runtime={seconds} --size=256M --iodepth=4 \
+         --name=verified --rw=randrw --bs=16k --verify=crc32c --verify_backlog=1024 --verify_fatal=1 \
+         --name=large --rw=write --bs=1M --fsync=64 --iodepth=1 \
+         --name=reads --rw=randread --bs=4k"
+    )
+}
+
 fn arguments(file: &str, more: &str) -> String {
     format!(
         "--filename={file} --size=512M --direct=1 --ioengine=libaio --output-format=json {more}"

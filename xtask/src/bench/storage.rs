@@ -88,8 +88,14 @@ pub async fn run(runs: usize) -> anyhow::Result<(String, Vec<Row>)> {
     Ok((accelerator, rows))
 }
 
-/// fio of the host with its libraries, which are the guest's distribution's, and the packed tree.
+/// fio, and the packed tree.
 async fn prepare(folder: &Path) -> anyhow::Result<()> {
+    prepare_fio(folder).await?;
+    on_host(folder, TREE_OF_FILES).await
+}
+
+/// fio of the host with its libraries, which are the guest's distribution's.
+pub async fn prepare_fio(folder: &Path) -> anyhow::Result<()> {
     on_host(
         folder,
         "mkdir fio && cp \"$(command -v fio)\" fio/fio && \
@@ -97,12 +103,11 @@ async fn prepare(folder: &Path) -> anyhow::Result<()> {
          mv fio/ld-linux-x86-64.so.2 fio/ld.so",
     )
     .await
-    .context("fio has to be installed")?;
-    on_host(folder, TREE_OF_FILES).await
+    .context("fio has to be installed")
 }
 
 /// A command line of fio's in the guest.
-fn fio(arguments: &str) -> String {
+pub fn fio(arguments: &str) -> String {
     format!("fio/ld.so --library-path fio fio/fio {arguments}")
 }
 

@@ -100,10 +100,10 @@ impl Run {
         let contents: Vec<u64> = (self.next_content..).take(count).collect();
         self.next_content += count as u64;
         self.note(|| format!("write {first}+{count}: {}…", contents[0]));
-        let bytes: Vec<u8> = contents
-            .iter()
-            .flat_map(|content| bytes_of(*content))
-            .collect();
+        let mut bytes = Vec::with_capacity(count * BLOCK);
+        for content in &contents {
+            bytes.extend_from_slice(&bytes_of(*content));
+        }
         let done = self.until_done(|disk| disk.write((first * BLOCK) as u64, &bytes))?;
         self.became(first, &contents, done);
         Ok(())

@@ -246,13 +246,15 @@ impl Disk {
         map::write(&*self.world.files, &path, &[&local, &index], &owned)?;
         // Pages that changed before are the file's now, and need no memory of this process.
         let reopened = map::open(&*self.world.files, &path, 2);
+        // Dropped last, when everybody can go on.
+        let mut _before = None;
         let mut writer = self.writer();
         if let Ok(Some((maps, _))) = reopened
             && let Ok([local, index]) = <[BlockMap; 2]>::try_from(maps)
         {
             let mut state = self.state_mut();
-            state.local.go_on_with(local);
-            state.index.map.go_on_with(index);
+            let local = state.local.go_on_with(local);
+            _before = Some((local, state.index.map.go_on_with(index)));
         }
         background.checkpoint = kept.committed;
         writer.broken = false;

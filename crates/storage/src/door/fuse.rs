@@ -121,6 +121,7 @@ pub fn resend(connection: &File) -> io::Result<()> {
 /// Answers requests until the file is closed everywhere. Several threads call it on one
 /// connection.
 pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
+    crate::sys::answer_quickly();
     let mut buffer = Buffer::new();
     loop {
         let length = match rustix::io::read(connection, buffer.request()) {

@@ -58,7 +58,12 @@ pub fn serve(stream: &UnixStream, device: &dyn Device) -> io::Result<()> {
     let (requests, replies) = (Mutex::new(stream), Mutex::new(stream));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
-            .map(|_| scope.spawn(|| work(&requests, &replies, device)))
+            .map(|_| {
+                scope.spawn(|| {
+                    crate::sys::answer_quickly();
+                    work(&requests, &replies, device)
+                })
+            })
             .collect();
         let ended = workers.into_iter().map(|worker| {
             worker
