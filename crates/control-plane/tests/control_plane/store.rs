@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use control_api::git::GitCredential;
 use control_api::identity::{LinkPurpose, Role, Token};
 use control_plane::store::links::LinkRow;
+use control_plane::store::quotas::Holder;
 use control_plane::store::starts::StepChange;
 use control_plane::store::users::UserRow;
 use control_plane::store::workspaces::{Changed, Created, IdempotencyKey, Report, WorkspaceRow};
@@ -13,6 +14,7 @@ use fleet_api::host::{
     CloneState, FailureKind, Observed, Repository, RepositoryStatus, StartFailure,
 };
 use fleet_api::points::Origin;
+use model::quota::Quota;
 use model::state::{Effect, Failure, FailureKind as Kind, Placement, StartOutcome, State};
 use model::{Size, UserId, WorkspaceId, WorkspaceName};
 use sqlx::Executor;
@@ -607,4 +609,42 @@ async fn sqlite_is_durable_and_an_odd_address_is_refused() {
     );
     let opened = Store::open(&database.folder(), Some("mysql://x"), "o", 1).await;
     assert!(matches!(opened.err(), Some(StoreError::Address { .. })));
+}
+
+#[tokio::test]
+async fn quotas_limit_what_is_added_up() {
+    on_each(async |database: Database| {
+        let store = database.open().await;
+        let ada = with_user(&store).await;
+        let (user, all) = (
+            Holder::User(&ada.id),
+            Holder::Organization(&ada.organization),
+        );
+        for holder in [user, all] {
+            assert_eq!(store.quota(holder).await.unwrap(), Quota::default());
+            let promised = store.promised(holder).await.unwrap();
+            assert_eq!((promised.workspaces, promised.logical), (0, 0));
+        }
+        let row = workspace(&ada, "w1", "demo");
+        store.create_workspace(&row, None, &BEGIN).await.unwrap();
+        for holder in [user, all] {
+            let promised = store.promised(holder).await.unwrap();
+            let disk = row.size.disk_gib << 30;
+            assert_eq!((promised.workspaces, promised.logical), (1, disk));
+        }
+        let mut quota = Quota {
+            workspaces: Some(3),
+            logical: None,
+            stored: Some(5 << 40),
+        };
+        store.set_quota(user, &quota, 1).await.unwrap();
+        assert_eq!(store.quota(user).await.unwrap(), quota);
+        quota.workspaces = None;
+        store.set_quota(user, &quota, 2).await.unwrap();
+        assert_eq!(store.quota(user).await.unwrap(), quota);
+        assert_eq!(store.quota(all).await.unwrap(), Quota::default());
+        let listed = store.all_workspaces().await.unwrap();
+        assert_eq!(listed.len(), 1);
+    })
+    .await;
 }
