@@ -5,7 +5,6 @@ use model::{OrganizationId, UserId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::workspaces::WorkspaceRow;
 use super::{Result, Store, ms, query, unsigned};
 
 /// Whom a quota is for.
@@ -96,14 +95,5 @@ impl Store {
             })
         };
         read().map_err(query(WHAT))
-    }
-
-    /// Of everybody, with what is being deleted.
-    pub async fn all_workspaces(&self) -> Result<Vec<WorkspaceRow>> {
-        let mut all = Vec::new();
-        for user in self.users().await? {
-            all.extend(self.workspaces_of(&user.id).await?);
-        }
-        Ok(all)
     }
 }

@@ -289,6 +289,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// Of everybody, with what is being deleted; the newest first.
+    pub async fn all_workspaces(&self) -> Result<Vec<WorkspaceRow>> {
+        let rows = sqlx::query(select!("ORDER BY created_ms DESC, id DESC"))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(query("listing workspaces"))?;
+        rows.iter().map(read).collect()
+    }
+
     /// Of everybody.
     pub async fn workspace_ids(&self) -> Result<Vec<WorkspaceId>> {
         let rows = sqlx::query("SELECT id FROM workspaces ORDER BY created_ms, id")
