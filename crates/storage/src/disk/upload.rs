@@ -360,12 +360,7 @@ impl Disk {
             let content = &mut buffer[..run * BLOCK];
             self.log.read_at(content, slot.offset()).during(log)?;
             let by = &batch.groups[&slot.group];
-            for (number, (next, content)) in
-                rest[..run].iter().zip(content.chunks(BLOCK)).enumerate()
-            {
-                if number.is_multiple_of(usize::from(DISK_FRAME)) {
-                    std::thread::yield_now();
-                }
+            for (next, content) in rest[..run].iter().zip(content.chunks(BLOCK)) {
                 let Next::Block(block, slot, entry) = *next else {
                     unreachable!("a run is of blocks");
                 };
