@@ -44,12 +44,17 @@ struct Content {
     loose: BTreeMap<usize, Vec<Page>>,
 }
 
-/// A page to be changed, zeros when it was not there.
-fn page_mut(pages: &mut Vec<Option<Page>>, number: usize) -> &mut [u8; PAGE] {
+/// Where a page is, or would be.
+fn place(pages: &mut Vec<Option<Page>>, number: usize) -> &mut Option<Page> {
     if pages.len() <= number {
         pages.resize(number + 1, None);
     }
-    Arc::make_mut(pages[number].get_or_insert_with(|| Arc::new([0; PAGE])))
+    &mut pages[number]
+}
+
+/// A page to be changed, zeros when it was not there.
+fn page_mut(pages: &mut Vec<Option<Page>>, number: usize) -> &mut [u8; PAGE] {
+    Arc::make_mut(place(pages, number).get_or_insert_with(|| Arc::new([0; PAGE])))
 }
 
 /// A range of bytes as it lies in pages: the page, where in it, and where in the range.
@@ -101,10 +106,7 @@ impl Content {
 
     fn sync(&mut self) {
         for page in std::mem::take(&mut self.loose).into_keys() {
-            if self.durable.len() <= page {
-                self.durable.resize(page + 1, None);
-            }
-            self.durable[page].clone_from(&self.now[page]);
+            place(&mut self.durable, page).clone_from(&self.now[page]);
         }
         self.durable_length = self.length;
     }
@@ -380,7 +382,10 @@ impl FileHandle for SimFile {
         }
         self.with(|content| {
             let (start, end) = (offset as usize, (offset + length) as usize);
-            content.zero(start..end.min(content.now.len() * PAGE));
+            let end = end.min(content.now.len() * PAGE);
+            if start < end {
+                content.zero(start..end);
+            }
         });
         Ok(())
     }

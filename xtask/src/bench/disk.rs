@@ -23,7 +23,7 @@ use super::memory::private_mib;
 use super::report::{Bar, Row, Samples};
 use super::world::milliseconds;
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 /// Size of the disks, 4 KiB blocks.
 const BLOCKS: u32 = 4 << 18;

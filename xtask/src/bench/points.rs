@@ -12,11 +12,10 @@ use rustix::fs::OFlags;
 use storage::keys::SystemEntropy;
 use storage::manifest::{Point, PointKind};
 
-use super::disk::{Door, Place, content};
+use super::disk::{Door, MIB, Place, content};
 use super::report::{Bar, Row, Samples};
 use super::world::milliseconds;
 
-const MIB: usize = 1 << 20;
 /// What is written between two points.
 const BETWEEN: usize = 1 << 30;
 /// What a guest's I/O may wait for a point, p99, milliseconds.

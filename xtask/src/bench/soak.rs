@@ -46,8 +46,7 @@ pub async fn run(minutes: usize) -> anyhow::Result<(String, Vec<Row>)> {
             }
         }
     };
-    let mut longest = Samples::default();
-    longest.0.push(longest_request(&report)?);
+    let longest = Samples(vec![longest_request(&report)?]);
     let accelerator = accelerator(server.api()).await?;
     server.close().await?;
     let name = format!("longest request in {minutes} minutes of mixed I/O, all of it verified");

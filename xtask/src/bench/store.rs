@@ -19,11 +19,10 @@ use storage::import::publish;
 use storage::keys::{SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Manifest, Version};
 
-use super::disk::{Place, sizes};
+use super::disk::{MIB, Place, sizes};
 use super::report::{Bar, Row, Samples};
 use super::world::milliseconds;
 
-const MIB: usize = 1 << 20;
 /// Of what is written, MiB.
 const WRITTEN: usize = 512;
 /// Share of the floor's speed.
@@ -152,7 +151,7 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
     let bytes = content.len() as f64 / MIB as f64;
     let (mut ours, mut floor) = (Samples::default(), Samples::default());
     let (mut reads, mut gets) = (Samples::default(), Samples::default());
-    let stored: u64 = packs.iter().map(|pack| pack.size).sum();
+    let stored = packs.iter().map(|pack| pack.size).sum::<u64>() as f64 / MIB as f64;
     for run in 0..runs {
         forget_files()?;
         let began = Instant::now();
@@ -160,7 +159,6 @@ fn reading(content: &[u8], runs: usize) -> anyhow::Result<Vec<Row>> {
             let got = block_on(async { client.get(&pack.location).await?.bytes().await })?;
             std::hint::black_box(got);
         }
-        let stored = stored as f64 / MIB as f64;
         floor.0.push(stored / began.elapsed().as_secs_f64());
         let cache = place.path(&format!("cache{run}"));
         BaseCache::create(&cache, blocks)?;
