@@ -85,7 +85,7 @@ fn serve(
     let (jobs, asked) = channel();
     let keeper = {
         let (disk, monitor) = (disk.clone(), monitor.clone());
-        std::thread::spawn(move || keep(&disk, &asked, &monitor))
+        std::thread::spawn(move || keep(&disk, &asked, &monitor, Policy::default()))
     };
     listen(control, &disk, &jobs, monitor);
     drop(jobs);
@@ -158,9 +158,10 @@ enum Work {
     },
 }
 
-/// Sends, writes checkpoints and cleans, until nobody can ask any more.
-fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
-    let mut keeper = Keeper::new(Policy::default());
+/// Sends, writes checkpoints and cleans, until nobody can ask any more. What somebody waits for goes first: beside a
+/// guest that never stops writing, there is always something else to do.
+fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor, policy: Policy) {
+    let mut keeper = Keeper::new(policy);
     let mut wait = PERIOD;
     loop {
         match asked.recv_timeout(wait) {
@@ -172,11 +173,18 @@ fn keep(disk: &Disk, asked: &Receiver<Job>, monitor: &Monitor) {
                 monitor.keeping(done.as_ref().err());
                 monitor.done(job.id, done);
             }
-            Err(RecvTimeoutError::Timeout) => {
-                let turned = turns(&mut keeper, disk, monitor);
-                wait = if turned.is_ok() { PERIOD } else { RETRY };
-                monitor.keeping(turned.as_ref().err());
-            }
+            Err(RecvTimeoutError::Timeout) => match keeper.turn(disk) {
+                Ok(done) => {
+                    wait = done.map_or(PERIOD, |_| Duration::ZERO);
+                    monitor.keeping(None);
+                }
+                // The next turn takes another.
+                Err(StorageError::CutAgain) => wait = PERIOD,
+                Err(error) => {
+                    wait = RETRY;
+                    monitor.keeping(Some(&error));
+                }
+            },
             Err(RecvTimeoutError::Disconnected) => return,
         }
         monitor.figures(disk);
@@ -197,17 +205,6 @@ fn send(disk: &Disk, mut cut: u64, point: Option<&Point>) -> Result<u64> {
         }
     }
     Err(StorageError::CutAgain)
-}
-
-fn turns(keeper: &mut Keeper, disk: &Disk, monitor: &Monitor) -> Result<()> {
-    loop {
-        match keeper.turn(disk) {
-            Ok(Some(_)) => monitor.figures(disk),
-            // The next turn takes another.
-            Ok(None) | Err(StorageError::CutAgain) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// What answers the VMM.
@@ -375,4 +372,83 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     sources.fold(error.to_string(), |text, source| {
         format!("{text}: {source}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::keys::{KeyRing, SystemEntropy, Tenant};
+    use storage::manifest::{DiskName, Manifest, PointKind};
+    use storage::store::Store;
+    use storage::{OpenDisk, World};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn disk(folder: &Path) -> Disk {
+        let path = |name: &str| {
+            let path = folder.join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let tenant = Tenant::new("t").unwrap();
+        let keys = KeyRing::generate(&SystemEntropy).tenant(&tenant).unwrap();
+        let store = Store::folder(&path("store")).unwrap();
+        let name = DiskName::new("disk").unwrap();
+        let opener = OpenDisk {
+            world: World::new(store, keys),
+            name: name.clone(),
+            folder: path("disk"),
+            epoch: 1,
+            base: None,
+        };
+        let unborn = Manifest::unborn(tenant, name, 1024, None);
+        opener.create(unborn).unwrap()
+    }
+
+    #[test]
+    fn a_point_does_not_wait_until_there_is_nothing_else_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = disk(folder.path());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        let monitor = Monitor::new(theirs);
+        // There always is a checkpoint to write.
+        let policy = Policy {
+            tail_bytes: 0,
+            ..Policy::default()
+        };
+        let (jobs, asked) = channel();
+        let taken = std::thread::scope(|scope| {
+            let (disk, monitor) = (&disk, &monitor);
+            scope.spawn(move || keep(disk, &asked, monitor, policy));
+            disk.write(0, &[1; 4096]).unwrap();
+            let mut said = BufReader::new(ours)
+                .lines()
+                .map_while(std::result::Result::ok)
+                .map(|line| serde_json::from_str(&line).unwrap());
+            // By now it is at its other work.
+            let at_work = said.any(|said| matches!(said, Said::Figures { .. }));
+            let point = Point::new(&SystemEntropy, "now", PointKind::Manual, 0);
+            let what = Work::Send {
+                cut: disk.cut().unwrap(),
+                point: Some(point),
+            };
+            let _ = jobs.send(Job { id: 7, what });
+            let is_done = |said| {
+                matches!(
+                    said,
+                    Said::Done {
+                        id: 7,
+                        failure: None,
+                        ..
+                    }
+                )
+            };
+            let taken = at_work && said.any(is_done);
+            drop(jobs);
+            taken
+        });
+        assert!(taken);
+    }
 }
