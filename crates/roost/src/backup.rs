@@ -121,17 +121,42 @@ fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Gives every file of the store that matters a second name, in the order that matters.
+/// Times that a store is looked at whose disks are replaced all the time.
+const LOOKS: usize = 20;
+
+/// Gives every file of the store that matters a second name. What a version needs goes when others have replaced it, so
+/// all of it is there if the version still is when everything has its name; the others are looked at again.
 fn link_store(store: &Path, into: &Path) -> anyhow::Result<()> {
-    for kind in ["disks", "indexes", "packs"] {
-        for tenant in names(store)? {
-            link_all(
-                &store.join(&tenant).join(kind),
-                &into.join(&tenant).join(kind),
-            )?;
+    for _ in 0..LOOKS {
+        for kind in ["disks", "indexes", "packs"] {
+            for tenant in names(store)? {
+                let (from, into) = (store.join(&tenant), into.join(&tenant));
+                link_all(&from.join(kind), &into.join(kind))?;
+            }
+        }
+        if !unlink_replaced(store, into)? {
+            return Ok(());
         }
     }
-    Ok(())
+    anyhow::bail!("the disks change too fast to be copied: try again when there is less to do");
+}
+
+/// Takes the versions out that are no longer in the store. Says whether there were any.
+fn unlink_replaced(store: &Path, into: &Path) -> anyhow::Result<bool> {
+    let mut found = false;
+    for tenant in names(into)? {
+        let disks = Path::new(&tenant).join("disks");
+        for disk in names(&into.join(&disks))? {
+            for version in names(&into.join(&disks).join(&disk))? {
+                let version = disks.join(&disk).join(version);
+                if !store.join(&version).exists() {
+                    fs::remove_file(into.join(version))?;
+                    found = true;
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn link_all(from: &Path, into: &Path) -> anyhow::Result<()> {
@@ -144,8 +169,12 @@ fn link_all(from: &Path, into: &Path) -> anyhow::Result<()> {
             let folder = into.parent().expect("it was joined");
             let linked = fs::create_dir_all(folder).and_then(|()| fs::hard_link(&from, &into));
             match linked {
-                // It was replaced, or nobody needed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It was replaced, or nobody needed it; or it has its second name.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                    ) => {}
                 linked => linked.with_context(|| format!("cannot link {}", from.display()))?,
             }
         }

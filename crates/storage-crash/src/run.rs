@@ -23,6 +23,8 @@ const BLOCK: usize = 4096;
 const HOLD_MS: u64 = 20_000;
 /// Two blocks already go the way of large writes.
 const LARGE: usize = 2 * BLOCK;
+/// Packs go soon after nobody needs them any more.
+const SEGMENTS: usize = 3;
 const RULES: Rules = Rules {
     grace_ms: 25_000,
     reprieve_ms: 10_000,
@@ -186,6 +188,7 @@ impl Run {
             clock: self.time.clone(),
             threads: 1,
             large: LARGE,
+            segments: SEGMENTS,
             hold_ms: HOLD_MS,
         }
     }

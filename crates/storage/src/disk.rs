@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ use crate::error::{Result, StorageError};
 use crate::files::{FileHandle, Files, HostFiles};
 use crate::index::Index;
 use crate::keys::{Entropy, Identities, ObjectId, SystemEntropy, TenantKeys};
-use crate::manifest::{DiskName, Manifest};
+use crate::manifest::{DiskName, Manifest, Version};
 use crate::map::BlockMap;
 use crate::pack::PackContents;
 use crate::store::Store;
@@ -100,6 +101,8 @@ pub struct World {
     pub threads: usize,
     /// Writes of so many bytes and more do not keep others waiting while they go to the log.
     pub large: usize,
+    /// Packs that a version has beside an index; with more of them, a new index is written.
+    pub segments: usize,
     /// So long a pack is sure to stay in the store that no version names yet, milliseconds: no longer than
     /// the grace of whoever collects ([`crate::collect::Rules`]).
     pub hold_ms: u64,
@@ -116,6 +119,7 @@ impl World {
             clock: Arc::new(SystemClock),
             threads: THREADS,
             large: LARGE,
+            segments: SEGMENTS,
             hold_ms: HOLD_MS,
         }
     }
@@ -126,6 +130,9 @@ const THREADS: usize = 2;
 
 /// What [`World::large`] is, but in tests: from here on the host's disk is busy longer than we are.
 pub const LARGE: usize = 128 << 10;
+
+/// What [`World::segments`] is, but in tests: whoever opens a version reads something of each.
+const SEGMENTS: usize = 64;
 
 /// What [`World::hold_ms`] is where nobody collects sooner than [`crate::collect::Rules::default`].
 pub const HOLD_MS: u64 = 3_600_000;
@@ -152,6 +159,8 @@ pub struct Disk {
     last_fetch: Mutex<LastFetch>,
     /// Somebody with a newer epoch has the disk: its epoch, else 0.
     fenced: AtomicU64,
+    /// What each MiB that is written has to wait, microseconds.
+    pace: AtomicU64,
 }
 
 /// What is looked up.
@@ -287,6 +296,19 @@ struct Background {
     checkpoint: u64,
     /// A version that is on its way.
     pending: Option<Pending>,
+    /// Stored by this process since a version last got a name: no such version refers to it.
+    young: BTreeSet<Object>,
+    /// Of it, what the newest version does without, and so everybody.
+    dead: Vec<Object>,
+    /// Versions without a name that others have replaced, and that are there yet.
+    replaced: Vec<Version>,
+}
+
+/// Something in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    Pack(ObjectId),
+    Index(ObjectId),
 }
 
 /// A version that may be in the store already.
@@ -374,6 +396,17 @@ impl Disk {
         self.last_fetch
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_pace(&self, each_mib: Duration) {
+        let each_mib = each_mib.as_micros() as u64;
+        self.pace.store(each_mib, Ordering::Relaxed);
+    }
+
+    /// How long whoever has written so many bytes is to wait before he writes more.
+    pub fn pace(&self, bytes: usize) -> Duration {
+        let each_mib = self.pace.load(Ordering::Relaxed);
+        Duration::from_micros((each_mib * bytes as u64) >> 20)
     }
 
     pub fn name(&self) -> DiskName {

@@ -76,7 +76,12 @@ impl<R: Fn(Option<&StorageError>) + Send + Sync> Device for DiskDevice<R> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.noted(WRITING, self.disk.write(offset, data))
+        let written = self.noted(WRITING, self.disk.write(offset, data));
+        let pace = self.disk.pace(data.len());
+        if !pace.is_zero() {
+            std::thread::sleep(pace);
+        }
+        written
     }
 
     fn flush(&self) -> Result<()> {

@@ -255,7 +255,7 @@ pub fn import(
     packer.store_batch()?;
     let id = entropy.object_id();
     let index = &packer.index;
-    let sealed = crate::index::seal(&index.map.snapshot(), &index.packs, id, &origin.keys)?;
+    let sealed = crate::index::seal(&index.map.snapshot()?, &index.packs, id, &origin.keys)?;
     origin.store.put_index(&tenant, &id, sealed)?;
     manifest.index = Some(id);
     let sealed = manifest.seal(&origin.keys, entropy)?;

@@ -62,6 +62,8 @@ impl Place {
 pub struct PackTable {
     packs: Vec<Arc<PackRef>>,
     numbers: HashMap<ObjectId, u32>,
+    /// Numbers of packs that nobody needed any more: they are given anew.
+    free: Vec<u32>,
 }
 
 impl PackTable {
@@ -69,21 +71,61 @@ impl PackTable {
         self.packs.get(number as usize)
     }
 
-    pub fn all(&self) -> &[Arc<PackRef>] {
-        &self.packs
+    /// All of them, in the order of their numbers.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<PackRef>> {
+        self.packs.iter().filter(|pack| !pack.is_nothing())
     }
 
     /// The number of `pack`, which is new or known.
     pub fn number(&mut self, pack: &PackRef) -> u32 {
         *self.numbers.entry(pack.id).or_insert_with(|| {
-            self.packs.push(Arc::new(pack.clone()));
-            (self.packs.len() - 1) as u32
+            let new = Arc::new(pack.clone());
+            match self.free.pop() {
+                Some(number) => {
+                    self.packs[number as usize] = new;
+                    number
+                }
+                None => {
+                    self.packs.push(new);
+                    (self.packs.len() - 1) as u32
+                }
+            }
         })
+    }
+
+    /// Leaves packs out that no word of the map names. Gives them.
+    pub fn forget_unused(&mut self, map: &MapSnapshot) -> Vec<Arc<PackRef>> {
+        let mut used = vec![false; self.packs.len()];
+        let words = map.pages.iter().flat_map(|(_, words)| words);
+        for word in words {
+            if let Place::Stored { pack, .. } = Place::of(*word)
+                && let Some(used) = used.get_mut(pack as usize)
+            {
+                *used = true;
+            }
+        }
+        let mut unused = Vec::new();
+        for (number, is_used) in used.into_iter().enumerate() {
+            let pack = &mut self.packs[number];
+            if !is_used && !pack.is_nothing() {
+                let nothing = Arc::new(PackRef::nothing(number as u32));
+                let pack = std::mem::replace(pack, nothing);
+                self.numbers.remove(&pack.id);
+                self.free.push(number as u32);
+                unused.push(pack);
+            }
+        }
+        unused
     }
 
     /// The number of a pack that is one of them.
     pub fn number_of(&self, id: &ObjectId) -> Option<u32> {
         self.numbers.get(id).copied()
+    }
+
+    /// Numbers that were ever given.
+    pub fn count(&self) -> u32 {
+        self.packs.len() as u32
     }
 
     pub fn write_to(&self, out: &mut Vec<u8>) {
@@ -97,10 +139,13 @@ impl PackTable {
         let mut table = Self::default();
         for number in 0..count {
             let pack = PackRef::read_from(bytes)?;
+            if pack.is_nothing() {
+                table.free.push(number);
             // Twice the same would give two numbers to one.
-            if table.number(&pack) != number {
+            } else if table.numbers.insert(pack.id, number).is_some() {
                 return None;
             }
+            table.packs.push(Arc::new(pack));
         }
         Some(table)
     }
@@ -128,28 +173,6 @@ impl Index {
         self.packs
             .get(number)
             .ok_or_else(|| StorageError::damaged("an index", format!("it has no pack {number}")))
-    }
-
-    /// Leaves packs out that no block is in; the others get new numbers.
-    pub fn forget_unused(&mut self) -> Result<()> {
-        let mut packs = PackTable::default();
-        let mut changes = Vec::new();
-        for (page, words) in self.map.used_pages() {
-            for (word, at) in words?.iter().zip(0..) {
-                if let Place::Stored { pack, slot } = Place::of(*word) {
-                    let number = packs.number(self.pack(pack)?);
-                    let renamed = (number + 1) * PACK_BLOCKS as u32 + slot;
-                    if renamed != *word {
-                        changes.push(((page * PAGE_WORDS) as u32 + at, renamed));
-                    }
-                }
-            }
-        }
-        for (block, word) in changes {
-            self.map.set(block, word)?;
-        }
-        self.packs = packs;
-        Ok(())
     }
 
     /// Takes over what a pack changes. Blocks beyond the image's end are left out.
@@ -198,7 +221,7 @@ pub fn seal(
     for (page, _) in &map.pages {
         extra.extend_from_slice(&(*page as u32).to_le_bytes());
     }
-    extra.extend_from_slice(&(packs.all().len() as u32).to_le_bytes());
+    extra.extend_from_slice(&packs.count().to_le_bytes());
     Ok(object.finish(&extra))
 }
 
@@ -294,7 +317,7 @@ mod tests {
         index.apply(&contents(&keys, &[0, 1, 2, 40_000])).unwrap();
         index.apply(&contents(&keys, &[1, 99_999])).unwrap();
         let id = SystemEntropy.object_id();
-        let sealed = seal(&index.map.snapshot(), &index.packs, id, &keys).unwrap();
+        let sealed = seal(&index.map.snapshot().unwrap(), &index.packs, id, &keys).unwrap();
         let opened = open(&id, sealed, &keys).unwrap();
         let place = |block| opened.place(block).unwrap();
         assert_eq!(place(0), Place::Stored { pack: 0, slot: 0 });
@@ -303,7 +326,32 @@ mod tests {
         assert_eq!(place(99_999), Place::Stored { pack: 1, slot: 1 });
         assert_eq!(place(30_001), Place::Zero);
         assert_eq!(place(5), Place::Below);
-        assert_eq!(opened.packs.all(), index.packs.all());
+        assert!(opened.packs.all().eq(index.packs.all()));
+    }
+
+    #[test]
+    fn a_pack_that_no_block_is_in_is_left_out_and_its_number_given_anew() {
+        let keys = keys();
+        let mut index = Index::empty(100_000);
+        let packs = [[0, 1], [2, 3], [2, 3]].map(|blocks| contents(&keys, &blocks));
+        for pack in &packs {
+            index.apply(pack).unwrap();
+        }
+        let map = index.map.snapshot().unwrap();
+        let unused = index.packs.forget_unused(&map);
+        assert!(unused.iter().map(|pack| pack.id).eq([packs[1].pack.id]));
+        assert!(index.packs.forget_unused(&map).is_empty());
+        let id = SystemEntropy.object_id();
+        let sealed = seal(&map, &index.packs, id, &keys).unwrap();
+        let mut opened = open(&id, sealed, &keys).unwrap();
+        for index in [&mut index, &mut opened] {
+            let left: Vec<_> = index.packs.all().map(|pack| pack.id).collect();
+            assert_eq!(left, [packs[0].pack.id, packs[2].pack.id]);
+            index.apply(&contents(&keys, &[5])).unwrap();
+            let place = |block| index.place(block).unwrap();
+            assert_eq!(place(5), Place::Stored { pack: 1, slot: 0 });
+            assert_eq!(place(3), Place::Stored { pack: 2, slot: 1 });
+        }
     }
 
     #[test]
@@ -313,7 +361,7 @@ mod tests {
         index.apply(&contents(&keys, &[0])).unwrap();
         index.map.set(1, 1024 + 1).unwrap();
         let id = SystemEntropy.object_id();
-        let sealed = seal(&index.map.snapshot(), &index.packs, id, &keys).unwrap();
+        let sealed = seal(&index.map.snapshot().unwrap(), &index.packs, id, &keys).unwrap();
         assert!(matches!(
             open(&id, sealed, &keys),
             Err(StorageError::Damaged { .. })

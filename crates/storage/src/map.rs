@@ -201,16 +201,25 @@ impl BlockMap {
         })
     }
 
-    /// A copy of what has a word, to be written while the map goes on changing. Damaged pages stay out.
-    pub fn snapshot(&self) -> MapSnapshot {
-        self.since.clear();
-        let pages = self
+    /// A copy of what has a word, to be written while the map goes on changing. An error: a page is damaged, and what it
+    /// said would be missing.
+    pub fn snapshot(&self) -> Result<MapSnapshot> {
+        let pages: Result<_> = self
             .used_pages()
-            .filter_map(|(page, words)| Some((page, words.ok()?.to_vec())));
-        MapSnapshot {
+            .map(|(page, words)| Ok((page, words?.to_vec())))
+            .collect();
+        let pages = pages?;
+        self.since.clear();
+        Ok(MapSnapshot {
             blocks: self.blocks,
-            pages: pages.collect(),
-        }
+            pages,
+        })
+    }
+
+    /// Pages that are not what was written.
+    pub fn damaged_pages(&self) -> Vec<usize> {
+        let damaged = self.used_pages().filter(|(_, words)| words.is_err());
+        damaged.map(|(page, _)| page).collect()
     }
 }
 
@@ -393,7 +402,7 @@ mod tests {
         let path = folder.path().join("map");
         assert!(open(&HostFiles, &path, 2).unwrap().is_none());
         let (first, second) = (sample(), BlockMap::empty(5000));
-        let snapshots = [first.snapshot(), second.snapshot()];
+        let snapshots = [first.snapshot().unwrap(), second.snapshot().unwrap()];
         write(&HostFiles, &path, &[&snapshots[0], &snapshots[1]], b"kept").unwrap();
         let (mut maps, owned) = open(&HostFiles, &path, 2).unwrap().unwrap();
         assert_eq!(owned, b"kept");
@@ -415,7 +424,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map");
         let mut map = sample();
-        write(&HostFiles, &path, &[&map.snapshot()], b"").unwrap();
+        write(&HostFiles, &path, &[&map.snapshot().unwrap()], b"").unwrap();
         map.grow(9000);
         map.set(2, 7).unwrap();
         map.set(8999, 8).unwrap();
@@ -431,14 +440,14 @@ mod tests {
         ] {
             assert_eq!(map.get(block).unwrap(), word);
         }
-        assert_eq!(map.snapshot().pages.len(), 3);
+        assert_eq!(map.snapshot().unwrap().pages.len(), 3);
     }
 
     #[test]
     fn every_flip_in_the_file_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map");
-        write(&HostFiles, &path, &[&sample().snapshot()], b"kept").unwrap();
+        write(&HostFiles, &path, &[&sample().snapshot().unwrap()], b"kept").unwrap();
         let good = std::fs::read(&path).unwrap();
         // The rest of the first page is never read.
         for at in (0..HEADER).chain(BLOCK..good.len()).step_by(7) {
@@ -460,7 +469,7 @@ mod tests {
     fn a_page_that_is_damaged_can_be_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map");
-        write(&HostFiles, &path, &[&sample().snapshot()], b"").unwrap();
+        write(&HostFiles, &path, &[&sample().snapshot().unwrap()], b"").unwrap();
         let mut bad = std::fs::read(&path).unwrap();
         bad[BLOCK + 5] ^= 1;
         std::fs::write(&path, &bad).unwrap();

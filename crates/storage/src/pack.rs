@@ -47,6 +47,23 @@ pub struct PackRef {
 }
 
 impl PackRef {
+    /// What stands in the place of a pack that nobody needs any more: it has no slots, and is in no store.
+    pub fn nothing(number: u32) -> Self {
+        let mut id = ObjectId::default();
+        id.0[12..].copy_from_slice(&number.to_be_bytes());
+        Self {
+            id,
+            key: 0,
+            slots: 0,
+            frame_blocks: 1,
+            frames: Box::default(),
+        }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        self.slots == 0
+    }
+
     /// Where frame `number` is in the object: offset and stored bytes.
     pub fn frame_range(&self, number: usize) -> std::ops::Range<u64> {
         let before: u64 = self.frames[..number]

@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
     fn hits(&self, manifest: &Manifest, bad: &HashMap<ObjectId, Bad>) -> Result<Vec<Damage>> {
         let (index, _) = salvage_index(self.store, self.keys, manifest)?;
         let mut hits: BTreeMap<ObjectId, BlockRanges> = BTreeMap::new();
-        let named = index.packs.all().iter().map(|pack| pack.id);
+        let named = index.packs.all().map(|pack| pack.id);
         hits.extend(
             named
                 .filter(|id| bad.contains_key(id))

@@ -6,9 +6,12 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use storage::collect::{announce, withdraw};
+use storage::disk::Below;
 use storage::keys::{Entropy, SystemEntropy};
-use storage::manifest::{Point, PointKind};
-use storage::{Disk, StorageError};
+use storage::manifest::{Point, PointKind, Version};
+use storage::snapshot::Snapshot;
+use storage::{Disk, StorageError, verify};
 
 use support::{Host, Pattern, block, read};
 
@@ -209,4 +212,91 @@ fn large_writes_beside_each_other_are_told_in_one_order() {
     let mut there = vec![0; 8 * MIB];
     moved.read(0, &mut there).unwrap();
     assert!(before == there);
+}
+
+/// Blocks of `version` over those of before, sent.
+fn overwrite(disk: &Disk, version: u32, point: Option<&Point>) -> u64 {
+    for number in 0..64 {
+        write(disk, number, version);
+    }
+    let sent = disk.upload(disk.cut().unwrap(), point).unwrap();
+    sent.version.number
+}
+
+#[test]
+fn a_disk_that_is_written_over_and_over_keeps_the_store_small() {
+    let host = Host::new();
+    let disk = host.create(1000, None);
+    let packs = || {
+        let files = host.files_of_store();
+        let is_pack = |path: &&std::path::PathBuf| path.to_string_lossy().contains("/packs/");
+        files.iter().filter(is_pack).count()
+    };
+    for version in 0..100 {
+        overwrite(&disk, version, None);
+    }
+    let point = Point::new(&SystemEntropy, "kept", PointKind::Manual, 0);
+    let kept = overwrite(&disk, 100, Some(&point));
+    for version in 101..300 {
+        overwrite(&disk, version, None);
+    }
+    assert!(packs() < 150, "{} packs", packs());
+    let world = host.world();
+    let version = |number| Version {
+        number,
+        ..disk.manifest().version
+    };
+    for (number, content) in [(kept, 100), (disk.manifest().version.number, 299)] {
+        let (store, keys) = (&world.store, &world.keys);
+        let snapshot = Snapshot::open(store, keys, &version(number), None).unwrap();
+        let mut found = vec![0; 4096];
+        for number in 0..64 {
+            snapshot.read(number, &mut found).unwrap();
+            assert!(found == block(number, content));
+        }
+        let report = verify::version(store, keys, &version(number), |_, _| {}).unwrap();
+        assert_eq!(report.damage, []);
+    }
+}
+
+#[test]
+fn nothing_goes_while_somebody_says_that_he_forks() {
+    let host = Host::new();
+    let disk = host.create(1000, None);
+    overwrite(&disk, 0, None);
+    let world = host.world();
+    let before = disk.manifest().version;
+    let (store, keys, entropy) = (&world.store, &world.keys, &*world.entropy);
+    let intent = announce(store, keys, entropy, &before, world.clock.now_ms()).unwrap();
+    let (_, manifest) = store.manifest(keys, &before).unwrap();
+    for version in 1..200 {
+        overwrite(&disk, version, None);
+    }
+    let index = store.whole_index(keys, &manifest).unwrap();
+    for pack in index.packs.all() {
+        store.frames(keys, pack, 0..pack.frames.len()).unwrap();
+    }
+    withdraw(store, keys.tenant(), &intent).unwrap();
+    for version in 200..300 {
+        overwrite(&disk, version, None);
+    }
+    assert!(store.whole_index(keys, &manifest).is_err());
+}
+
+#[test]
+fn a_group_that_a_power_cut_left_a_part_of_counts() {
+    let host = Host::new();
+    let disk = host.create(1000, None);
+    // The first group has 254 places.
+    for number in 0..255 {
+        write(&disk, number, 1);
+    }
+    drop(disk);
+    let log = host.path("disk").join("log");
+    let log = std::fs::File::options().write(true).open(log).unwrap();
+    log.set_len((1 << 20) + 3 * BLOCK).unwrap();
+    let disk = host.open(1, None).unwrap();
+    for number in 0..255 {
+        assert!(read(&disk, number) == block(number, 1), "block {number}");
+    }
 }

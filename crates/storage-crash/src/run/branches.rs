@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use storage::Disk;
 use storage::disk::{Below, fork};
 use storage::keys::Entropy;
 use storage::manifest::{DiskName, Manifest, Point, PointKind, Version};
 use storage::snapshot::Snapshot;
+use storage::{Disk, StorageError};
 
 use super::{BLOCK, GoingBack, Known, Run, content_of};
 
@@ -62,12 +62,41 @@ impl Run {
             Ok(manifest) => {
                 self.report.steps_back += 1;
                 self.newest = manifest.version.number;
-                self.points.insert(self.newest - 1, left);
+                match self.version_of(&branch)? {
+                    // The end has come.
+                    0 => return Ok(()),
+                    kept => self.points.insert(kept, left),
+                };
             }
             Err(error) if error.is_transient() => {}
             Err(error) => return Err(format!("it does not go back: {error}")),
         }
         self.open_after_step_back()
+    }
+
+    /// Number of the newest version that is kept as this point.
+    fn version_of(&self, point: &Point) -> Result<u64, String> {
+        let store = self.world().store;
+        let mut number = self.newest;
+        while number > 0 {
+            match store.manifest(&self.keys, &self.version(Self::name(), number)) {
+                Ok((_, manifest))
+                    if manifest
+                        .point
+                        .as_ref()
+                        .is_some_and(|found| found.id == point.id) =>
+                {
+                    return Ok(number);
+                }
+                Ok(_) | Err(StorageError::Missing(_)) => number -= 1,
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if self.host.faults.is_dead() {
+                return Ok(0);
+            }
+        }
+        Err(format!("nothing is kept as {}", point.name))
     }
 
     /// Opens the disk, which went back or did not.

@@ -194,19 +194,20 @@ impl Run {
         self.cuts.insert((log.clone(), until), now.clone());
         self.note(|| format!("upload until {until}"));
         let again = std::cell::Cell::new(false);
+        let made = std::cell::Cell::new(0);
         let done = self.until_done(|disk| match disk.upload(until, point.as_ref()) {
             Err(StorageError::CutAgain) => {
                 again.set(true);
                 Ok(())
             }
-            other => other.map(drop),
+            other => other.map(|manifest| made.set(manifest.version.number)),
         })?;
         if again.get() {
             return Ok(true);
         }
         let manifest = self.disk.as_ref().expect("it is open").manifest();
         if done && point.is_some() {
-            self.points.insert(manifest.version.number, now);
+            self.points.insert(made.get(), now);
         }
         // A claim alone says nothing of what the disk has.
         if let Some(position) = manifest.log.filter(|_| done) {

@@ -21,12 +21,13 @@ impl Disk {
             number: to,
         };
         world.store.manifest(&world.keys, &from)?;
-        let left = loop {
-            match self.upload(self.cut()?, Some(branch)) {
-                Err(StorageError::CutAgain) => {}
-                sent => break sent?.version.number,
+        while let Err(error) = self.upload(self.cut()?, Some(branch)) {
+            if !matches!(error, StorageError::CutAgain) {
+                return Err(error);
             }
-        };
+        }
+        // It may be a later one than the one that has the name.
+        let left = self.manifest().version.number;
         // Before the step that counts: whoever opens the disk after it must not find what was left. All of that is in
         // the store by now.
         if !planted::is(Bug::KeepLeft) {

@@ -202,6 +202,7 @@ impl Disk {
     /// Writes a checkpoint: the next open has less of the log to read, and groups in which nothing is
     /// needed any more can be used again.
     pub fn checkpoint(&self) -> Result<()> {
+        self.mend_maps()?;
         let mut background = self.background();
         let one = self.flushing();
         if self.writer().suspect {
@@ -228,8 +229,8 @@ impl Disk {
             };
             let mut packs = Vec::new();
             state.index.packs.write_to(&mut packs);
-            let count = state.index.packs.all().len() as u32;
-            let (local, index) = (state.local.snapshot(), state.index.map.snapshot());
+            let count = state.index.packs.count();
+            let (local, index) = (state.local.snapshot()?, state.index.map.snapshot()?);
             let mut groups = state.groups.clone();
             if let Some(open) = open {
                 groups[open as usize] = Group::new(None);

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Background, Disk};
+use super::{Background, Disk, Object};
 use crate::block::{BLOCK, BlockNumber};
-use crate::error::Result;
+use crate::error::{Result, StorageError};
 use crate::index::{self, Place};
 use crate::map::PAGE_WORDS;
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
@@ -34,7 +34,6 @@ impl Disk {
             self.prepare(&mut background, manifest, packs, None, started_ms)?;
             self.commit_noted(&mut background)?;
         }
-        self.state_mut().index.forget_unused()?;
         self.write_index(&mut background)?;
         Ok(moved)
     }
@@ -87,23 +86,67 @@ impl Disk {
         Ok(contents)
     }
 
-    /// Writes an index of the newest version, and a version that needs no segments beside it.
+    /// Writes an index of the newest version without the packs that it no longer needs, and a version that needs no
+    /// segments beside it. What only versions without a name needed of those that this process has stored goes at once: a
+    /// disk that is written over and over would fill the store long before a collection.
     pub(super) fn write_index(&self, background: &mut Background) -> Result<()> {
         let world = &self.world;
         let started_ms = world.clock.now_ms();
         let id = world.entropy.object_id();
-        let (map, packs) = {
-            let state = self.state();
-            (state.index.map.snapshot(), state.index.packs.clone())
+        let snapshot = || self.state().index.map.snapshot();
+        let map = match snapshot() {
+            Err(StorageError::Damaged { .. }) => {
+                self.remake_index(&self.manifest())?;
+                snapshot()?
+            }
+            other => other?,
         };
+        let mut packs = self.state().index.packs.clone();
+        let unused = packs.forget_unused(&map);
+        self.state_mut().index.packs = packs.clone();
         let sealed = index::seal(&map, &packs, id, &world.keys)?;
         world.store.put_index(world.keys.tenant(), &id, sealed)?;
         let mut manifest = self.manifest();
         manifest.claim = false;
         manifest.point = None;
-        manifest.index = Some(id);
+        let before = manifest.index.replace(id);
         manifest.segments.clear();
         self.prepare(background, manifest, Vec::new(), None, started_ms)?;
-        self.commit_noted(background)
+        self.commit_noted(background)?;
+        let young = &mut background.young;
+        let gone = unused.into_iter().map(|pack| Object::Pack(pack.id));
+        let gone = gone.chain(before.map(Object::Index));
+        let gone: Vec<Object> = gone.filter(|object| young.remove(object)).collect();
+        background.dead.extend(gone);
+        background.young.insert(Object::Index(id));
+        self.bury(background);
+        Ok(())
+    }
+
+    /// Deletes what nobody needs, unless somebody may be making a version of what refers to it.
+    fn bury(&self, background: &mut Background) {
+        let world = &self.world;
+        let tenant = world.keys.tenant();
+        let attempt = |dead: &mut Vec<Object>| -> Result<()> {
+            // Versions that referred to it are gone: whoever says from now on that he forks one does not find it.
+            if !world.store.list_notes(tenant, "intents")?.is_empty() {
+                return Ok(());
+            }
+            while let Some(object) = dead.last() {
+                match object {
+                    Object::Pack(id) => world.store.delete_pack(tenant, id)?,
+                    Object::Index(id) => world.store.delete_index(tenant, id)?,
+                }
+                dead.pop();
+            }
+            Ok(())
+        };
+        // Who finds a version that was replaced takes it for one that can be forked.
+        if !self.delete_replaced(background) {
+            return;
+        }
+        if let Err(error) = attempt(&mut background.dead) {
+            tracing::warn!(%error, "what nobody needs is not deleted yet");
+        }
     }
 }

@@ -382,6 +382,19 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes every damaged page of the maps anew. Not to be called with a lock held.
+    pub(super) fn mend_maps(&self) -> Result<()> {
+        let damaged = {
+            let state = self.state();
+            let mut pages = state.local.damaged_pages();
+            pages.extend(state.index.map.damaged_pages());
+            pages
+        };
+        damaged
+            .into_iter()
+            .try_for_each(|page| self.mend_page(page))
+    }
+
     /// Makes a damaged page of the maps anew: what is not in the store yet is in the log, the rest is in the
     /// store.
     ///

@@ -131,7 +131,15 @@ impl OpenDisk {
         let path = self.folder.join("log");
         let name = || path.display().to_string();
         let file = self.world.files.open(&path, false).during(name)?;
-        let length = file.length().during(name)?;
+        let mut length = file.length().during(name)?;
+        let part = length % GROUP_BYTES;
+        if part > 0 {
+            // A power cut left a part of the last group. What is in it counts as much as in others: were it passed over
+            // now, and its place used again, another power cut could bring it back.
+            let start = length - part;
+            file.allocate(start, GROUP_BYTES).during(name)?;
+            length = start + GROUP_BYTES;
+        }
         Ok((file, length))
     }
 
@@ -217,6 +225,7 @@ impl OpenDisk {
             flushing: Mutex::new(()),
             last_fetch: Mutex::new(LastFetch::default()),
             fenced: AtomicU64::new(0),
+            pace: AtomicU64::new(0),
         }
     }
 }

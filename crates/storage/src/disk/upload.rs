@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::batch::{Batch, Next};
 use super::format::{GroupUse, Position, Told, entry_of};
 use super::group::{Item, Look, log};
-use super::{Background, Disk, LOST, NONE, Pending, Slot, Used};
+use super::{Background, Disk, LOST, NONE, Object, Pending, Slot, Used};
 use crate::block::{BLOCK, BlockNumber, is_zero};
 use crate::error::{During, Result, StorageError};
 use crate::index::Place;
@@ -17,8 +17,6 @@ use crate::planted::{self, Bug};
 /// Blocks that go into one version, give or take a group. What is written again and again is sent once for each
 /// version, so that few versions are less work; and what is held in memory for one, 40 bytes a block, stays small.
 const BATCH: usize = 128 * PACK_BLOCKS;
-/// Segments on top of an index; with more of them, a new index is written.
-const MAX_SEGMENTS: usize = 64;
 /// Niceness of threads that make packs: beside a guest that takes every processor they still get a share.
 const BEHIND: i32 = 5;
 /// Blocks that are read from the log at once.
@@ -175,11 +173,16 @@ impl Disk {
             self.prepare(&mut background, manifest, Vec::new(), None, now)?;
             self.commit_noted(&mut background)?;
         }
-        let newest = self.manifest();
-        if newest.segments.len() > MAX_SEGMENTS {
+        let made = self.manifest();
+        if made.segments.len() > self.world.segments {
             self.write_index(&mut background)?;
         }
-        Ok(newest)
+        // One without a name is replaced by the one with the new index.
+        Ok(if made.point.is_some() {
+            made
+        } else {
+            self.manifest()
+        })
     }
 
     /// Gives up a version that was kept under a name. The newest one loses its name alone.
@@ -467,6 +470,12 @@ impl Disk {
         let Some(pending) = background.pending.take() else {
             unreachable!("it was looked at above");
         };
+        if pending.manifest.point.is_some() {
+            background.young.clear();
+        } else {
+            let packs = pending.packs.iter().map(|pack| Object::Pack(pack.pack.id));
+            background.young.extend(packs);
+        }
         let before = {
             let mut state = self.state_mut();
             if let Some(end) = pending.end {
@@ -485,10 +494,26 @@ impl Disk {
         }
         // Versions that nobody named go. Claims stay: they are what keeps an older placement out.
         let goes = before.version.number > 0 && before.point.is_none() && !before.claim;
-        if goes && let Err(error) = world.store.delete_version(&before.version) {
-            tracing::warn!(%error, version = %before.version, "an old version is not deleted");
+        if goes {
+            background.replaced.push(before.version);
         }
+        self.delete_replaced(background);
         Ok(())
+    }
+}
+
+impl Disk {
+    /// Says whether there is none any more.
+    pub(super) fn delete_replaced(&self, background: &mut Background) -> bool {
+        let store = &self.world.store;
+        background.replaced.retain(|version| {
+            let deleted = store.delete_version(version);
+            if let Err(error) = &deleted {
+                tracing::warn!(%error, %version, "an old version is not deleted");
+            }
+            deleted.is_err()
+        });
+        background.replaced.is_empty()
     }
 }
 

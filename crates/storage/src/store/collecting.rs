@@ -129,7 +129,9 @@ impl Store {
             while !rest.is_empty() {
                 let pack = PackRef::read_from(&mut rest)
                     .ok_or_else(|| opener.damaged("its table makes no sense"))?;
-                packs.push(pack.id);
+                if !pack.is_nothing() {
+                    packs.push(pack.id);
+                }
             }
             Ok(packs)
         })
