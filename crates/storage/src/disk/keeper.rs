@@ -244,6 +244,7 @@ mod tests {
         };
         assert_eq!(chore(&freed, &policy, true, None), Some(Chore::Checkpoint));
     }
+
     #[test]
     fn whoever_writes_faster_than_is_sent_is_slowed_down_and_never_stopped() {
         let policy = Policy::default();
