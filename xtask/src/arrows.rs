@@ -14,7 +14,8 @@ mod tests {
         ("guest-protocol", &[]),
         ("monitor-protocol", &[]),
         ("terminal-screen", &[]),
-        ("microvm", &[]),
+        // guest-protocol: tests ask a real guest.
+        ("microvm", &["guest-protocol"]),
         ("storage", &[]),
         ("storage-crash", &["storage"]),
         ("disk-server", &["storage"]),

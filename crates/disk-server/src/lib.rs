@@ -14,16 +14,20 @@
 //! - [`spec`]: what a server is told in its file.
 //! - [`protocol`]: what is said on the control socket.
 //! - [`supervisor`]: the monitor's side; [`run()`] is the process.
+//! - [`memory`]: the process that serves the memory of a machine that slept, supervised in the same way.
 //! - [`lock`]: who may have a disk's folder open, for whoever opens one beside.
 //!
 //! Tested with real processes in `tests/`, which kill them.
 
 pub mod lock;
+pub mod memory;
 pub mod protocol;
 mod server;
 pub mod spec;
 pub mod supervisor;
+mod telling;
 
-pub use server::{ServerError, chain, run};
-pub use spec::{DoorChoice, ServerSpec};
-pub use supervisor::{Door, Status, Supervisor};
+pub use server::{ServerError, run};
+pub use spec::{DoorChoice, MemorySpec, ServerSpec};
+pub use supervisor::{Door, Serves, Status, Supervisor};
+pub use telling::chain;

@@ -41,6 +41,12 @@ pub enum Said {
     Trouble {
         trouble: Troubles,
     },
+    /// All of an image is on this host.
+    Whole,
+    /// What was asked with this number is settled as of now; it is done later.
+    Begun {
+        id: u64,
+    },
     Done {
         id: u64,
         /// What it led to.

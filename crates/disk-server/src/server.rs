@@ -1,24 +1,25 @@
 //! The process: opens the disk, answers on its door, and looks after it until its monitor is gone.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use storage::disk::Disk;
 use storage::disk::keeper::{Keeper, Policy};
-use storage::disk::{Disk, Figures};
 use storage::door::{DiskDevice, fuse, nbd};
 use storage::manifest::Point;
 use storage::{Result, StorageError};
 
 use crate::lock;
-use crate::protocol::{Ask, Asked, Said, Trouble, Troubles};
+use crate::protocol::{Ask, Asked, Said};
 use crate::spec::ServerSpec;
+use crate::telling::{Monitor, chain};
 
 /// Threads that answer the kernel.
 const DOOR_THREADS: usize = 4;
@@ -47,6 +48,13 @@ pub enum ServerError {
 /// Serves the disk of `spec` until standard input ends: the whole of a process. Standard input is the control
 /// socket, standard output the door.
 pub fn run(spec: &Path) -> std::result::Result<(), ServerError> {
+    as_server(|control, door, monitor| serve(spec, control, door, monitor))
+}
+
+/// What every server's process does first, and at its end.
+pub fn as_server(
+    serve: impl FnOnce(UnixStream, OwnedFd, &Arc<Monitor>) -> std::result::Result<(), ServerError>,
+) -> std::result::Result<(), ServerError> {
     let log = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
         .with_ansi(false)
@@ -57,7 +65,7 @@ pub fn run(spec: &Path) -> std::result::Result<(), ServerError> {
     let control = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
     let door = rustix::stdio::stdout().try_clone_to_owned()?;
     let monitor = Arc::new(Monitor::new(control.try_clone()?));
-    match serve(spec, control, door, &monitor) {
+    match serve(control, door, &monitor) {
         Ok(()) => Ok(()),
         Err(error) => {
             monitor.say(&Said::Failed {
@@ -99,7 +107,7 @@ fn serve(
     Ok(())
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -120,9 +128,12 @@ fn listen(control: UnixStream, disk: &Disk, jobs: &Sender<Job>, monitor: &Monito
         let id = asked.id;
         let job = match asked.what {
             // At once, so that it is the moment that was asked for.
-            Ask::Point { point } => disk.cut().map(|cut| Work::Send {
-                cut,
-                point: Some(point),
+            Ask::Point { point } => disk.cut().map(|cut| {
+                monitor.say(&Said::Begun { id });
+                Work::Send {
+                    cut,
+                    point: Some(point),
+                }
             }),
             Ask::Settle => disk.cut().map(|cut| Work::Send { cut, point: None }),
             Ask::Forget { version } => Ok(Work::Forget { version }),
@@ -222,22 +233,11 @@ impl Door {
             return Ok(Self::Nbd);
         }
         let channel = Arc::new(File::from(door));
-        // What the one before has not answered; nothing, when there was none.
-        match fuse::resend(&channel) {
-            Ok(()) => {}
-            Err(error) => tracing::info!(%error, "nothing is asked again"),
-        }
-        let threads = (0..DOOR_THREADS).map(|_| {
+        let threads = answer(&channel, || {
             let (channel, device) = (channel.clone(), device(disk, monitor));
-            std::thread::spawn(move || {
-                if let Err(error) = fuse::serve(&channel, &device) {
-                    // A VM that nobody answers hangs; with its server gone it gets a successor.
-                    tracing::error!(%error, "the door fails");
-                    std::process::exit(1);
-                }
-            })
+            move || fuse::serve(&channel, &device)
         });
-        Ok(Self::Fuse(threads.collect()))
+        Ok(Self::Fuse(threads))
     }
 
     /// The VMM has let go of the disk.
@@ -247,6 +247,29 @@ impl Door {
             Self::Nbd => true,
         }
     }
+}
+
+/// Starts the threads that answer the kernel, each of which does what `server` gives.
+pub fn answer<S: FnOnce() -> io::Result<()> + Send + 'static>(
+    channel: &File,
+    server: impl Fn() -> S,
+) -> Vec<JoinHandle<()>> {
+    // What the one before has not answered; nothing, when there was none.
+    match fuse::resend(channel) {
+        Ok(()) => {}
+        Err(error) => tracing::info!(%error, "nothing is asked again"),
+    }
+    let start = |_| {
+        let serve = server();
+        std::thread::spawn(move || {
+            if let Err(error) = serve() {
+                // A VM that nobody answers hangs; with its server gone it gets a successor.
+                tracing::error!(%error, "the door fails");
+                std::process::exit(1);
+            }
+        })
+    };
+    (0..DOOR_THREADS).map(start).collect()
 }
 
 fn device(
@@ -268,110 +291,6 @@ fn accept(listener: &UnixListener, disk: &Arc<Disk>, monitor: &Arc<Monitor>) {
             }
         });
     }
-}
-
-/// Who is told.
-struct Monitor {
-    said: Mutex<Telling>,
-}
-
-struct Telling {
-    control: UnixStream,
-    troubles: Troubles,
-    figures: Option<(Figures, u64)>,
-}
-
-impl Monitor {
-    fn new(control: UnixStream) -> Self {
-        Self {
-            said: Mutex::new(Telling {
-                control,
-                troubles: Troubles::default(),
-                figures: None,
-            }),
-        }
-    }
-
-    fn say(&self, said: &Said) {
-        self.telling().say(said);
-    }
-
-    fn telling(&self) -> std::sync::MutexGuard<'_, Telling> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn done(&self, id: u64, outcome: Result<u64>) {
-        let (version, failure) = match outcome {
-            Ok(version) => (version, None),
-            Err(error) => (0, Some(chain(&error))),
-        };
-        self.say(&Said::Done {
-            id,
-            version,
-            failure,
-        });
-    }
-
-    fn figures(&self, disk: &Disk) {
-        let now = (disk.figures(), disk.manifest().version.number);
-        let mut telling = self.telling();
-        if telling.figures != Some(now) {
-            telling.figures = Some(now);
-            let (figures, version) = now;
-            telling.say(&Said::Figures { figures, version });
-        }
-    }
-
-    fn door(&self, error: Option<&StorageError>) {
-        self.trouble(|troubles| troubles.door = error.map(trouble));
-    }
-
-    fn keeping(&self, error: Option<&StorageError>) {
-        let fenced = matches!(error, Some(StorageError::Fenced { .. }));
-        self.trouble(|troubles| {
-            troubles.store = error.map(trouble);
-            troubles.fenced |= fenced;
-        });
-    }
-
-    fn trouble(&self, change: impl FnOnce(&mut Troubles)) {
-        let mut telling = self.telling();
-        let before = telling.troubles.clone();
-        change(&mut telling.troubles);
-        if telling.troubles != before {
-            let trouble = telling.troubles.clone();
-            tracing::warn!(?trouble, "trouble");
-            telling.say(&Said::Trouble { trouble });
-        }
-    }
-}
-
-impl Telling {
-    fn say(&mut self, said: &Said) {
-        let mut line = serde_json::to_vec(said).expect("it has no keys but texts");
-        line.push(b'\n');
-        // Nobody there: it is about to be noticed.
-        let _ = self.control.write_all(&line);
-    }
-}
-
-fn trouble(error: &StorageError) -> Trouble {
-    let full = match error {
-        StorageError::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-        _ => false,
-    };
-    Trouble {
-        reason: chain(error),
-        full,
-    }
-}
-
-/// An error and everything that led to it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| {
-        format!("{text}: {source}")
-    })
 }
 
 #[cfg(test)]

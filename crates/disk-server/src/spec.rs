@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use storage::spec::DiskSpec;
+use storage::spec::{BaseSpec, DiskSpec, StoreSpec};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServerSpec {
@@ -28,19 +29,47 @@ pub enum DoorChoice {
 
 impl ServerSpec {
     pub fn read(path: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+        read(path)
     }
 
     /// Replaces the file in one step.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let unfinished = path.with_extension("unfinished");
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        std::fs::rename(&unfinished, path)
+        write(self, path)
     }
+}
+
+/// What the server of a machine's memory is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemorySpec {
+    pub image: BaseSpec,
+    pub store: StoreSpec,
+    /// Where it puts what the devices were in, before it says that it is ready.
+    pub devices: PathBuf,
+}
+
+impl MemorySpec {
+    pub fn read(path: &Path) -> io::Result<Self> {
+        read(path)
+    }
+
+    /// Replaces the file in one step.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        write(self, path)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+fn write<T: Serialize>(spec: &T, path: &Path) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(spec)?)?;
+    std::fs::rename(&unfinished, path)
 }

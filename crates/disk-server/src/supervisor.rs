@@ -31,6 +31,14 @@ const RETRY: Duration = Duration::from_millis(500);
 /// A server whose monitor is done with it flushes and ends.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
+/// What a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    Disk,
+    /// The memory of a machine that wakes.
+    Memory,
+}
+
 /// What a VMM opens.
 #[derive(Debug)]
 pub enum Door {
@@ -54,6 +62,8 @@ pub struct Status {
     pub figures_at: Option<Instant>,
     /// Newest version in the store.
     pub version: u64,
+    /// Of an image: all of it is on this host.
+    pub whole: bool,
 }
 
 impl Status {
@@ -91,22 +101,51 @@ pub struct Supervisor {
 
 struct Request {
     ask: Ask,
+    begun: oneshot::Sender<()>,
     answer: oneshot::Sender<Result<u64, String>>,
 }
 
+/// A point in time that is on its way.
+pub struct Pointing {
+    begun: oneshot::Receiver<()>,
+    answered: oneshot::Receiver<Result<u64, String>>,
+}
+
+impl Pointing {
+    /// Returns when the moment has passed: what is written from now on is not in it. An error tells the same of one
+    /// that comes to nothing.
+    pub async fn begun(&mut self) -> Result<(), String> {
+        (&mut self.begun).await.map_err(|_| gone())
+    }
+
+    /// Returns the version that has it, when it is in the store.
+    pub async fn stored(self) -> Result<u64, String> {
+        self.answered.await.map_err(|_| gone())?
+    }
+}
+
+fn gone() -> String {
+    "the disk's server has ended".to_owned()
+}
+
 impl Supervisor {
-    /// Starts the server of `spec`, a file of [`ServerSpec`]'s, and opens its door. `folder` is for the socket, if
-    /// there has to be one, which is given to the user `owner`. `program` is run as `PROGRAM disk-server --spec SPEC`.
+    /// Starts the server of `spec`, a file of [`ServerSpec`]'s or [`crate::MemorySpec`]'s, and opens its door. `folder` is
+    /// for the socket, if there has to be one, which is given to the user `owner`. `program` is run as
+    /// `PROGRAM disk-server --spec SPEC`, or `memory-server`.
     pub async fn start(
         program: &Path,
+        serves: Serves,
         spec: &Path,
         folder: &Path,
         owner: Option<u32>,
     ) -> Result<(Self, Door), StartError> {
-        let choice = ServerSpec::read(spec)?.door;
-        let (kept, mount) = Kept::make(choice, &folder.join("disk.sock"))?;
+        let (kept, mount) = match serves {
+            Serves::Disk => Kept::make(ServerSpec::read(spec)?.door, &folder.join("disk.sock"))?,
+            Serves::Memory => Kept::channel(fuse::connect(fuse::Use::Image)?)?,
+        };
         let home = Home {
             program: program.to_owned(),
+            serves,
             spec: spec.to_owned(),
             kept,
         };
@@ -147,6 +186,11 @@ impl Supervisor {
         self.ask(Ask::Point { point }).await
     }
 
+    /// The same in two steps.
+    pub async fn begin_point(&self, point: Point) -> Result<Pointing, String> {
+        self.begin(Ask::Point { point }).await
+    }
+
     pub async fn grow(&self, blocks: u32) -> Result<(), String> {
         self.ask(Ask::Grow { blocks }).await.map(drop)
     }
@@ -162,11 +206,18 @@ impl Supervisor {
     }
 
     async fn ask(&self, ask: Ask) -> Result<u64, String> {
-        let gone = || "the disk's server has ended".to_owned();
+        self.begin(ask).await?.stored().await
+    }
+
+    async fn begin(&self, ask: Ask) -> Result<Pointing, String> {
+        let (begun, begins) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        let sent = self.asks.send(Request { ask, answer }).await;
-        sent.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let request = Request { ask, begun, answer };
+        self.asks.send(request).await.map_err(|_| gone())?;
+        Ok(Pointing {
+            begun: begins,
+            answered,
+        })
     }
 
     /// Lets the server flush and end, and gives the door up: whoever still waits for an answer gets an error.
@@ -194,11 +245,8 @@ enum Kept {
 impl Kept {
     fn make(choice: DoorChoice, socket: &Path) -> io::Result<(Self, Option<Connection>)> {
         if choice != DoorChoice::Nbd {
-            match fuse::connect() {
-                Ok(connection) => {
-                    let channel = connection.channel.try_clone()?;
-                    return Ok((Self::Channel(channel), Some(connection)));
-                }
+            match fuse::connect(fuse::Use::Disk) {
+                Ok(connection) => return Self::channel(connection),
                 Err(error) if choice == DoorChoice::Fuse => return Err(error),
                 Err(error) => tracing::info!(%error, "no file of the kernel's: a socket it is"),
             }
@@ -210,6 +258,11 @@ impl Kept {
         let listener = UnixListener::bind(socket)?;
         let path = socket.to_owned();
         Ok((Self::Listener { listener, path }, None))
+    }
+
+    fn channel(connection: Connection) -> io::Result<(Self, Option<Connection>)> {
+        let channel = connection.channel.try_clone()?;
+        Ok((Self::Channel(channel), Some(connection)))
     }
 
     fn descriptor(&self) -> io::Result<OwnedFd> {
@@ -233,6 +286,7 @@ fn socket(path: &Path, owner: Option<u32>) -> io::Result<OwnedFd> {
 /// What every server of a disk is started with.
 struct Home {
     program: PathBuf,
+    serves: Serves,
     spec: PathBuf,
     kept: Kept,
 }
@@ -242,8 +296,14 @@ struct Life {
     child: Child,
     said: Lines<BufReader<OwnedReadHalf>>,
     control: OwnedWriteHalf,
-    waiting: HashMap<u64, oneshot::Sender<Result<u64, String>>>,
+    waiting: HashMap<u64, Waiting>,
     asked: u64,
+}
+
+/// Who waits for what was asked.
+struct Waiting {
+    begun: Option<oneshot::Sender<()>>,
+    answer: oneshot::Sender<Result<u64, String>>,
 }
 
 /// Why a server's life is over.
@@ -258,7 +318,10 @@ impl Life {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let child = Command::new(&home.program)
-            .arg("disk-server")
+            .arg(match home.serves {
+                Serves::Disk => "disk-server",
+                Serves::Memory => "memory-server",
+            })
             .arg("--spec")
             .arg(&home.spec)
             .stdin(OwnedFd::from(theirs))
@@ -351,14 +414,21 @@ impl Life {
                 status.figures_at = Some(Instant::now());
                 status.version = version;
             }),
+            Said::Whole => publish.send_modify(|status| status.whole = true),
             Said::Trouble { trouble } => publish.send_modify(|status| status.troubles = trouble),
             Said::Done {
                 id,
                 version,
                 failure,
             } => {
-                if let Some(answer) = self.waiting.remove(&id) {
-                    let _ = answer.send(failure.map_or(Ok(version), Err));
+                if let Some(waiting) = self.waiting.remove(&id) {
+                    let _ = waiting.answer.send(failure.map_or(Ok(version), Err));
+                }
+            }
+            Said::Begun { id } => {
+                let waiting = self.waiting.get_mut(&id);
+                if let Some(begun) = waiting.and_then(|waiting| waiting.begun.take()) {
+                    let _ = begun.send(());
                 }
             }
             Said::Ready | Said::Failed { .. } => {}
@@ -373,7 +443,11 @@ impl Life {
         };
         let mut line = serde_json::to_vec(&asked).expect("it has no keys but texts");
         line.push(b'\n');
-        self.waiting.insert(self.asked, request.answer);
+        let waiting = Waiting {
+            begun: Some(request.begun),
+            answer: request.answer,
+        };
+        self.waiting.insert(self.asked, waiting);
         // Its end is about to be noticed.
         let _ = self.control.write_all(&line).await;
     }

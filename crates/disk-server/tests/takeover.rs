@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use disk_server::{Door, DoorChoice, ServerSpec, Supervisor};
+use disk_server::{Door, DoorChoice, ServerSpec, Serves, Supervisor};
 use storage::keys::{KeyRing, SystemEntropy, Tenant};
 use storage::manifest::{DiskName, Point, PointKind};
 use storage::spec::{DiskSpec, StoreSpec};
@@ -51,9 +51,15 @@ impl Place {
 
     async fn start(&self) -> (Supervisor, Door) {
         let program = Path::new(env!("CARGO_BIN_EXE_roost-disk-server"));
-        Supervisor::start(program, &self.spec(), self.folder.path(), None)
-            .await
-            .unwrap()
+        Supervisor::start(
+            program,
+            Serves::Disk,
+            &self.spec(),
+            self.folder.path(),
+            None,
+        )
+        .await
+        .unwrap()
     }
 }
 
@@ -308,7 +314,14 @@ async fn a_disk_that_cannot_be_opened_says_why() {
     std::fs::remove_dir_all(&spec.disk.folder).unwrap();
     spec.write(&place.spec()).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_roost-disk-server"));
-    let Err(error) = Supervisor::start(program, &place.spec(), place.folder.path(), None).await
+    let Err(error) = Supervisor::start(
+        program,
+        Serves::Disk,
+        &place.spec(),
+        place.folder.path(),
+        None,
+    )
+    .await
     else {
         panic!("it opened");
     };

@@ -3,7 +3,8 @@
 //! A virtio-serial port has no connections: bytes of an earlier life may still be in it, on either side
 //! (after a restart of the monitor, or a restore of the VM). So each side first sends a preface with a nonce
 //! of its own, answers the other's with that nonce in `seen`, and throws away everything before the
-//! preface in which it is seen itself. What follows is yamux (the host is its client), which gives each
+//! preface in which it is seen itself. A guest that woke in the midst of a frame of its old link takes what comes for the
+//! rest of that: a host that hears nothing sends enough prefaces to fill any frame, which end the old link. What follows is yamux (the host is its client), which gives each
 //! stream its own window, so that one that nobody reads holds up no other.
 //!
 //! ```text
@@ -13,6 +14,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +22,10 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 
 const MAGIC: &[u8; 8] = b"ROOSTLK1";
 const PREFACE: usize = 8 + 4 + 16 + 16;
+/// So long an answer may take before the other side may be in the midst of something else.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(250);
+/// Prefaces that are longer than any frame, which has at most 16 KiB.
+const MORE_THAN_A_FRAME: usize = 17 * 1024 / PREFACE;
 /// Streams at a time, per link: terminals, tabs, forwarded connections.
 const MAX_STREAMS: usize = 1024;
 
@@ -62,7 +68,11 @@ pub async fn connect<T>(mut io: T, side: Side, nonce: [u8; 16]) -> io::Result<(L
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    greet(&mut io, nonce).await?;
+    let patience = match side {
+        Side::Host => Some(ANSWERS_WITHIN),
+        Side::Guest => None,
+    };
+    greet(&mut io, nonce, patience).await?;
     let mut config = yamux::Config::default();
     config.set_max_num_streams(MAX_STREAMS);
     // Just the first window of each, which is never enlarged: what somebody does not read takes that much
@@ -89,18 +99,55 @@ pub fn random_nonce() -> [u8; 16] {
     nonce
 }
 
-async fn greet(io: &mut (impl AsyncRead + AsyncWrite + Unpin), own: [u8; 16]) -> io::Result<()> {
+async fn greet(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    own: [u8; 16],
+    patience: Option<Duration>,
+) -> io::Result<()> {
     send_preface(io, own, [0; 16]).await?;
+    let (mut reader, mut writer) = tokio::io::split(io);
     let mut answered = None;
+    let first = {
+        let reading = read_preface(&mut reader);
+        tokio::pin!(reading);
+        match patience {
+            Some(patience) => match tokio::time::timeout(patience, &mut reading).await {
+                Ok(first) => first?,
+                Err(_) => {
+                    let many = preface(own, [0; 16]).repeat(MORE_THAN_A_FRAME);
+                    let sending = async {
+                        writer.write_all(&many).await?;
+                        writer.flush().await
+                    };
+                    // Nobody may take it before there is an answer.
+                    tokio::pin!(sending);
+                    tokio::select! {
+                        first = &mut reading => {
+                            let first = first?;
+                            sending.await?;
+                            first
+                        }
+                        sent = &mut sending => {
+                            sent?;
+                            reading.await?
+                        }
+                    }
+                }
+            },
+            None => reading.await?,
+        }
+    };
+    let mut next = first;
     loop {
-        let (other, seen) = read_preface(io).await?;
+        let (other, seen) = next;
         if answered != Some(other) {
-            send_preface(io, own, other).await?;
+            send_preface(&mut writer, own, other).await?;
             answered = Some(other);
         }
         if seen == own {
             return Ok(());
         }
+        next = read_preface(&mut reader).await?;
     }
 }
 
@@ -109,13 +156,17 @@ async fn send_preface(
     own: [u8; 16],
     seen: [u8; 16],
 ) -> io::Result<()> {
+    io.write_all(&preface(own, seen)).await?;
+    io.flush().await
+}
+
+fn preface(own: [u8; 16], seen: [u8; 16]) -> [u8; PREFACE] {
     let mut preface = [0; PREFACE];
     preface[..8].copy_from_slice(MAGIC);
     preface[8..12].copy_from_slice(&crate::GENERATION.to_be_bytes());
     preface[12..28].copy_from_slice(&own);
     preface[28..].copy_from_slice(&seen);
-    io.write_all(&preface).await?;
-    io.flush().await
+    preface
 }
 
 /// Skips to the next preface and returns its nonce and the nonce that it has seen.
@@ -251,6 +302,27 @@ mod tests {
             .read_to_string(&mut text)
             .await
             .unwrap();
+        assert_eq!(text, "fresh");
+    }
+
+    #[tokio::test]
+    async fn a_guest_in_the_midst_of_a_frame_of_its_old_link_is_reached() {
+        let (host, mut guest) = tokio::io::duplex(64 * 1024);
+        // What the old link still wants of its frame.
+        let old = async {
+            let mut rest = vec![0; 16 * 1024];
+            guest.read_exact(&mut rest).await.unwrap();
+            connect(guest, Side::Guest, [2; 16]).await
+        };
+        let (host, guest) = tokio::join!(connect(host, Side::Host, [1; 16]), old);
+        let (host, _to_host) = host.unwrap();
+        let (_guest, mut to_guest) = guest.unwrap();
+        let mut opened = host.open().await.unwrap();
+        opened.write_all(b"fresh").await.unwrap();
+        opened.shutdown().await.unwrap();
+        let mut text = String::new();
+        let mut stream = to_guest.recv().await.unwrap();
+        stream.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "fresh");
     }
 

@@ -4,9 +4,12 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+use crate::memory::GuestMemory;
 
 /// The future of a trait method that is called through `dyn`.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -22,7 +25,8 @@ pub enum LinkClass {
 
 /// A way to run VMs.
 pub trait Driver {
-    /// Starts the VMM, which boots the guest at once. What comes of it are events.
+    /// Starts the VMM, which boots the guest at once, or has it go on from where it slept once it is told to
+    /// [`Vm::resume`]. What comes of it are events.
     fn boot(&self) -> Result<Booted, BootError>;
 }
 
@@ -51,6 +55,13 @@ pub trait Vm: Send + Sync {
     /// Lets them go on. Disk requests that failed for lack of room are tried again.
     fn resume(&self) -> Later<'_, Result<(), VmError>>;
 
+    /// The guest's memory, as soon as the VMM has it.
+    fn memory(&self) -> Later<'_, Result<Arc<GuestMemory>, VmError>>;
+
+    /// What the devices are in, while the virtual CPUs stand still. The build of this VMM, and no other, can go on
+    /// from it.
+    fn device_state(&self) -> Later<'_, Result<Vec<u8>, VmError>>;
+
     /// Presses the machine's power button. What comes of it is up to the guest.
     fn power_button(&self) -> Later<'_, Result<(), VmError>>;
 
@@ -69,6 +80,8 @@ pub trait Vm: Send + Sync {
 pub enum VmEvent {
     /// The VMM is up; the guest has begun to boot.
     Started,
+    /// The VMM is up, and the guest stands still where it slept.
+    Loaded,
     Paused(PauseReason),
     Resumed,
     /// The VMM has ended and been reaped.
@@ -124,6 +137,10 @@ pub enum VmError {
         command: &'static str,
         message: String,
     },
+    #[error("the guest's memory cannot be looked at")]
+    Memory(#[source] io::Error),
+    #[error("the state of the devices cannot be kept")]
+    DeviceState(#[source] io::Error),
     #[error("{0} is nothing that this driver can do")]
     Unsupported(&'static str),
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::driver::{
     BootError, Booted, Driver, Exit, Later, LinkClass, PauseReason, Vm, VmError, VmEvent,
 };
+use crate::memory::GuestMemory;
 use crate::spec::ProcessSpec;
 use crate::sys;
 
@@ -132,6 +134,14 @@ impl Vm for ProcessVm {
 
     fn resume(&self) -> Later<'_, Result<(), VmError>> {
         Box::pin(self.signal(Signal::CONT, Some(VmEvent::Resumed)))
+    }
+
+    fn memory(&self) -> Later<'_, Result<Arc<GuestMemory>, VmError>> {
+        Box::pin(async { Err(VmError::Unsupported("looking at memory")) })
+    }
+
+    fn device_state(&self) -> Later<'_, Result<Vec<u8>, VmError>> {
+        Box::pin(async { Err(VmError::Unsupported("keeping the state of devices")) })
     }
 
     fn power_button(&self) -> Later<'_, Result<(), VmError>> {

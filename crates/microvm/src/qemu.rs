@@ -9,22 +9,26 @@ mod qmp;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OnceCell, mpsc};
 
-use self::descriptors::{Descriptors, confinement};
+use self::command_line::DEVICE_STATE;
+use self::descriptors::{Descriptors, DeviceState, confinement};
 use self::qmp::{Event, Qmp};
 use crate::driver::{
     BootError, Booted, Driver, Exit, Later, LinkClass, PauseReason, Vm, VmError, VmEvent,
 };
+use crate::memory::GuestMemory;
 use crate::spec::{QemuSpec, VmSpec};
 use crate::sys;
 
@@ -37,6 +41,17 @@ pub struct Qemu<'a> {
     pub qemu: &'a QemuSpec,
     /// With [`crate::spec::DiskSource::Served`].
     pub disk: Option<ServedDisk>,
+    /// Boots when there is nothing to go on from.
+    pub wake: Option<Wake>,
+}
+
+/// What a machine that slept goes on from.
+#[derive(Debug)]
+pub struct Wake {
+    /// Shows the guest's memory as it was, and must not change as long as the VMM lives.
+    pub image: File,
+    /// What [`Vm::device_state`] gave then.
+    pub device_state: Vec<u8>,
 }
 
 /// What is opened of a disk that somebody serves.
@@ -54,7 +69,8 @@ impl Driver for Qemu<'_> {
         if self.vm.machine != 1 {
             return Err(BootError::UnknownMachine(self.vm.machine));
         }
-        let (open, ours) = Descriptors::open(self.vm, self.qemu, self.disk.as_ref())?;
+        let wake = self.wake.as_ref();
+        let (open, ours) = Descriptors::open(self.vm, self.qemu, self.disk.as_ref(), wake)?;
         let mut command = Command::new(open.path(&open.loader));
         command
             .args([
@@ -64,12 +80,16 @@ impl Driver for Qemu<'_> {
                 "--library-path",
             ])
             .arg(open.path(&open.libraries))
+            .arg("--preload")
+            .arg(open.path(&open.shim))
             .arg(open.path(&open.program))
             .args(command_line::arguments(
                 self.name, self.vm, self.qemu, &open,
             ))
             .env_clear()
             .env("QEMU_MODULE_DIR", open.path(&open.modules))
+            .env("ROOST_MEMORY_BYTES", (self.vm.memory_mib << 20).to_string())
+            .env("ROOST_MEMORY_SOCKET", open.memory.as_raw_fd().to_string())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -81,6 +101,7 @@ impl Driver for Qemu<'_> {
             .spawn()
             .map_err(|source| BootError::Spawn { program, source })?;
         drop(command);
+        let wakes = open.wake.as_ref().map(|wake| wake.device_state.as_raw_fd());
         drop(open);
 
         let process = child.id().expect("it has not been waited for");
@@ -89,8 +110,20 @@ impl Driver for Qemu<'_> {
         let handle = pidfd_open(handle, PidfdFlags::empty()).map_err(io::Error::from)?;
         let (qmp, reported) = Qmp::new(stream(ours.qmp)?);
         let (events, received) = mpsc::channel(8);
-        tokio::spawn(follow(child, reported, events));
+        tokio::spawn(follow(
+            child,
+            reported,
+            events,
+            Start {
+                qmp: qmp.clone(),
+                wakes,
+            },
+        ));
+        let memory = OnceCell::new();
         let vm = QemuVm {
+            memory,
+            told: ours.memory,
+            device_state: Mutex::new(ours.device_state),
             process,
             handle,
             qmp,
@@ -111,6 +144,10 @@ struct QemuVm {
     qmp: Qmp,
     interactive: StdUnixStream,
     bulk: StdUnixStream,
+    /// Where the guest's memory is told of, once.
+    told: StdUnixStream,
+    memory: OnceCell<Arc<GuestMemory>>,
+    device_state: Mutex<DeviceState>,
 }
 
 impl QemuVm {
@@ -140,6 +177,28 @@ impl Vm for QemuVm {
         Box::pin(self.run("cont"))
     }
 
+    fn memory(&self) -> Later<'_, Result<Arc<GuestMemory>, VmError>> {
+        Box::pin(async {
+            let told = self.memory.get_or_try_init(|| hear_of_memory(&self.told));
+            match told.await {
+                Ok(memory) => Ok(memory.clone()),
+                Err(error) => Err(VmError::Memory(error)),
+            }
+        })
+    }
+
+    fn device_state(&self) -> Later<'_, Result<Vec<u8>, VmError>> {
+        Box::pin(async {
+            let mut file = self.device_state.lock().await;
+            file.clear().map_err(VmError::DeviceState)?;
+            let arguments = json!({
+                "filename": format!("/dev/fdset/{DEVICE_STATE}"), "live": false,
+            });
+            self.qmp.run("xen-save-devices-state", arguments).await?;
+            file.read().map_err(VmError::DeviceState)
+        })
+    }
+
     fn power_button(&self) -> Later<'_, Result<(), VmError>> {
         Box::pin(self.run("system_powerdown"))
     }
@@ -163,6 +222,51 @@ impl Vm for QemuVm {
     }
 }
 
+/// Waits until QEMU has mapped the guest's memory.
+async fn hear_of_memory(told: &StdUnixStream) -> io::Result<Arc<GuestMemory>> {
+    let told = stream(told.try_clone()?)?;
+    loop {
+        told.readable().await?;
+        match told.try_io(Interest::READABLE, || GuestMemory::receive(&told)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            received => return received.map(Arc::new),
+        }
+    }
+}
+
+/// What is to be done once QEMU answers.
+struct Start {
+    qmp: Qmp,
+    /// Number of the descriptor that has the state of the devices to go on from.
+    wakes: Option<RawFd>,
+}
+
+impl Start {
+    fn ready(&self) -> Option<VmEvent> {
+        let Some(descriptor) = self.wakes else {
+            return Some(VmEvent::Started);
+        };
+        let qmp = self.qmp.clone();
+        tokio::spawn(async move {
+            if let Err(error) = load(&qmp, descriptor).await {
+                tracing::error!(%error, "the machine cannot go on from where it slept");
+                // Nothing comes of it any more: its end is what whoever waits sees.
+                let _ = qmp.run("quit", Value::Null).await;
+            }
+        });
+        None
+    }
+}
+
+/// Has QEMU read the state of its devices; an event tells when it has.
+async fn load(qmp: &Qmp, descriptor: RawFd) -> Result<(), VmError> {
+    let events = json!([{ "capability": "events", "state": true }]);
+    let arguments = json!({ "capabilities": events });
+    qmp.run("migrate-set-capabilities", arguments).await?;
+    let arguments = json!({ "uri": format!("fd:{descriptor}") });
+    qmp.run("migrate-incoming", arguments).await.map(drop)
+}
+
 fn stream(socket: StdUnixStream) -> io::Result<UnixStream> {
     socket.set_nonblocking(true)?;
     UnixStream::from_std(socket)
@@ -173,11 +277,15 @@ async fn follow(
     mut child: Child,
     mut reported: mpsc::Receiver<Event>,
     events: mpsc::Sender<VmEvent>,
+    start: Start,
 ) {
     let mut seen = Seen::default();
     let status = loop {
         let event = tokio::select! {
-            Some(event) = reported.recv() => seen.event(&event),
+            Some(event) = reported.recv() => match event.name.as_str() {
+                "READY" => start.ready(),
+                _ => seen.event(&event),
+            },
             status = child.wait() => break status,
         };
         if let Some(event) = event {
@@ -209,7 +317,7 @@ struct Seen {
 impl Seen {
     fn event(&mut self, event: &Event) -> Option<VmEvent> {
         match event.name.as_str() {
-            "READY" => Some(VmEvent::Started),
+            "MIGRATION" if event.data["status"] == json!("completed") => Some(VmEvent::Loaded),
             "BLOCK_IO_ERROR" => {
                 self.disk_error = Some(disk_reason(&event.data));
                 None

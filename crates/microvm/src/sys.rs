@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::io::FdFlags;
 use rustix::process::{Gid, Pid, Signal, Uid};
 
+use crate::memory::Scan;
+
 /// What a child is confined to before its program runs. All of it is opened beforehand.
 #[derive(Debug, Default)]
 pub struct Confinement {
@@ -134,4 +136,90 @@ pub fn time_stamp() -> (u64, Instant) {
         .min_by_key(|(took, _): &(Duration, _)| *took)
         .map(|(_, reading)| reading)
         .expect("32 readings are more than none")
+}
+
+/// What the kernel says of pages that follow each other: `struct page_region` of `linux/fs.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Region {
+    /// Addresses.
+    pub start: u64,
+    pub end: u64,
+    categories: u64,
+}
+
+impl Region {
+    pub fn is_zero(&self) -> bool {
+        self.categories & PAGE_IS_PFNZERO != 0
+    }
+}
+
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGE_IS_FILE: u64 = 1 << 2;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+const PAGE_IS_PFNZERO: u64 = 1 << 5;
+
+/// Asks `/proc/PID/pagemap` for private pages in a range of addresses, see `PAGEMAP_SCAN` in the kernel's
+/// `Documentation/admin-guide/mm/pagemap.rst`. Says up to where it has looked.
+pub fn scan_pages(
+    pagemap: &File,
+    addresses: std::ops::Range<u64>,
+    scan: Scan,
+    mut each: impl FnMut(&Region),
+) -> io::Result<u64> {
+    const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610_u32 as libc::Ioctl;
+    const WP_MATCHING: u64 = 1 << 0;
+    const CHECK_WPASYNC: u64 = 1 << 1;
+    const REGIONS: usize = 512;
+
+    /// `struct pm_scan_arg`.
+    #[repr(C)]
+    struct Arguments {
+        size: u64,
+        flags: u64,
+        start: u64,
+        end: u64,
+        walk_end: u64,
+        regions: u64,
+        regions_length: u64,
+        max_pages: u64,
+        category_inverted: u64,
+        category_mask: u64,
+        category_anyof_mask: u64,
+        return_mask: u64,
+    }
+
+    let mut regions = [Region::default(); REGIONS];
+    let marks = match scan {
+        Scan::Changed => 0,
+        Scan::ChangedAndMark | Scan::Since => WP_MATCHING | CHECK_WPASYNC,
+    };
+    let written = match scan {
+        Scan::Changed | Scan::ChangedAndMark => 0,
+        Scan::Since => PAGE_IS_WRITTEN,
+    };
+    let mut arguments = Arguments {
+        size: size_of::<Arguments>() as u64,
+        flags: marks,
+        start: addresses.start,
+        end: addresses.end,
+        walk_end: 0,
+        regions: regions.as_mut_ptr() as u64,
+        regions_length: REGIONS as u64,
+        max_pages: 0,
+        // Not of the image below.
+        category_inverted: PAGE_IS_FILE,
+        category_mask: PAGE_IS_FILE | written,
+        category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+        return_mask: PAGE_IS_PFNZERO,
+    };
+    // SAFETY: the kernel reads and writes one `struct pm_scan_arg`, which `arguments` is laid out as, and writes at
+    // most `regions_length` entries to `regions`; both outlive the call.
+    let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arguments) };
+    if found < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    regions[..found as usize].iter().for_each(&mut each);
+    Ok(arguments.walk_end)
 }

@@ -76,6 +76,18 @@ enum Command {
         #[arg(long)]
         spec: PathBuf,
     },
+    /// Serve the memory of a virtual machine that slept; started by its monitor
+    #[command(hide = true)]
+    MemoryServer {
+        #[arg(long)]
+        spec: PathBuf,
+    },
+    /// Store a virtual machine's memory; started by its monitor
+    #[command(hide = true)]
+    MemoryWriter {
+        #[arg(long)]
+        spec: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -100,6 +112,16 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::DiskServer { spec } => {
             let _ = rustls::crypto::ring::default_provider().install_default();
             disk_server::run(&spec)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::MemoryServer { spec } => {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            disk_server::memory::run(&spec)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::MemoryWriter { spec } => {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            vm_monitor::capture::run(&spec)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {

@@ -224,6 +224,23 @@ impl BaseCache {
         })
     }
 
+    /// Fetches what is not here, and reads what is: when it returns, all of the image is here and sound. `goes_on` is
+    /// asked from time to time; false: it was stopped.
+    pub fn fill(&self, goes_on: &dyn Fn() -> bool) -> Result<bool> {
+        let mut buffer = vec![0; READ];
+        let mut first = 0;
+        while first < self.image.blocks {
+            if !goes_on() {
+                return Ok(false);
+            }
+            let count = (self.image.blocks - first).min((READ / BLOCK) as u32);
+            let piece = &mut buffer[..count as usize * BLOCK];
+            self.image.read(first, fetch::MOST_FRAMES, piece)?;
+            first += count;
+        }
+        Ok(true)
+    }
+
     /// Blocks that lie in the file, and so on this host's disk.
     pub fn local_blocks(&self) -> u32 {
         let here = |word: &&AtomicU32| word.load(Ordering::Relaxed) > ZERO;

@@ -2,9 +2,11 @@
 //! device on a Unix socket where there can be no such file. Both do the same.
 //!
 //! - [`fuse`]: one regular file in no folder; a successor can take over in the midst of requests.
+//! - [`image`]: an image that never changes, through the first.
 //! - [`nbd`]: the NBD protocol.
 
 pub mod fuse;
+pub mod image;
 pub mod nbd;
 
 use std::sync::Arc;
@@ -26,6 +28,15 @@ pub trait Device: Send + Sync {
     fn write(&self, offset: u64, data: &[u8]) -> Result<()>;
     fn flush(&self) -> Result<()>;
     fn zero(&self, offset: u64, length: u64) -> Result<()>;
+
+    fn is_for(&self) -> fuse::Use {
+        fuse::Use::Disk
+    }
+
+    /// Whoever waits for this answer would rather not. True: he gets no other one than that.
+    fn gives_up(&self, _unique: u64) -> bool {
+        false
+    }
 }
 
 /// A disk behind a door, and who is told when it has trouble (`Some`), and when it has none any more (`None`).

@@ -12,6 +12,7 @@ use crate::index::Index;
 use crate::keys::{Entropy, Identities};
 use crate::manifest::{Manifest, Version};
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
+use crate::parallel;
 use crate::qcow2::{Cluster, Qcow2};
 
 /// A file that has a disk in it.
@@ -241,7 +242,7 @@ pub fn import(
         origin,
         entropy,
         identities: origin.keys.identities(),
-        full: PACK_BLOCKS * threads.max(1),
+        threads: threads.max(1),
         batch: Vec::new(),
         index: Index::empty(blocks),
     };
@@ -285,8 +286,7 @@ struct Packer<'a> {
     origin: &'a Origin,
     entropy: &'a dyn Entropy,
     identities: Identities,
-    /// So much is a pack for each thread.
-    full: usize,
+    threads: usize,
     batch: Vec<Taken>,
     index: Index,
 }
@@ -299,28 +299,19 @@ enum Taken {
 impl Packer<'_> {
     fn take(&mut self, taken: Taken) -> Result<()> {
         self.batch.push(taken);
-        if self.batch.len() == self.full {
+        // A pack for each thread.
+        if self.batch.len() == PACK_BLOCKS * self.threads {
             self.store_batch()?;
         }
         Ok(())
     }
 
     fn store_batch(&mut self) -> Result<()> {
-        let made: Vec<Result<PackContents>> = std::thread::scope(|scope| {
-            let parts = self.batch.chunks(PACK_BLOCKS);
-            let threads: Vec<_> = parts
-                .map(|part| scope.spawn(|| self.store_pack(part)))
-                .collect();
-            let joined = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            joined.collect()
-        });
+        let parts: Vec<&[Taken]> = self.batch.chunks(PACK_BLOCKS).collect();
+        let made = parallel::each(self.threads, &parts, || {}, |part| self.store_pack(part))?;
         self.batch.clear();
         for contents in made {
-            self.index.apply(&contents?)?;
+            self.index.apply(&contents)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! - [`door`]: how a VMM opens one.
 //! - [`store`]: objects in a folder or in S3; [`object`] is the one container that they are.
 //! - [`pack`], [`index`], [`manifest`]: blocks, where they are, and the versions of an image.
+//! - [`memory`]: images that are the memory of a machine.
 //! - [`snapshot`]: a version as it lies in the store, to be read; [`verify`]: whether all of it is there.
 //! - [`export`], [`import`]: images as files that other programs know; [`qcow2`] is one kind of them.
 //! - [`collect`]: what nobody needs any more; [`accounts`]: who takes how much.
@@ -36,9 +37,11 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod map;
+pub mod memory;
 mod name;
 pub mod object;
 pub mod pack;
+mod parallel;
 pub mod planted;
 pub mod qcow2;
 pub mod ranges;

@@ -103,6 +103,22 @@ pub struct Manifest {
     /// Blocks whose content was damaged before it came here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<u32>,
+    /// Of an image that is a machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+/// What is said of an image that is the memory of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Blocks that are memory, from the first on. Those behind them hold the state of the devices.
+    pub blocks: u32,
+    /// Bytes of that state.
+    pub state_bytes: u32,
+    /// The machine's disk at the same instant.
+    pub disk: Version,
+    /// How the machine is made, for whoever wakes it; not read here.
+    pub machine: serde_json::Value,
 }
 
 impl Manifest {
@@ -127,6 +143,7 @@ impl Manifest {
             claim: false,
             point: None,
             lost: Vec::new(),
+            memory: None,
         }
     }
 

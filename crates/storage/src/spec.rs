@@ -53,6 +53,22 @@ pub struct BaseSpec {
     pub keys: TenantKeys,
 }
 
+impl BaseSpec {
+    /// Opens the host's cache of it, which is made if there is none.
+    pub fn open(&self, store: &Store) -> Result<BaseCache> {
+        let origin = Origin {
+            store: store.clone(),
+            keys: self.keys.clone(),
+            version: self.version.clone(),
+        };
+        if !BaseCache::exists(&self.path) {
+            let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
+            BaseCache::create(&self.path, manifest.blocks)?;
+        }
+        BaseCache::open(&self.path, Some(origin))
+    }
+}
+
 /// Where objects lie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
@@ -147,16 +163,7 @@ impl DiskSpec {
         let Some(base) = &self.base else {
             return Ok(None);
         };
-        let origin = Origin {
-            store: world.store.clone(),
-            keys: base.keys.clone(),
-            version: base.version.clone(),
-        };
-        if !BaseCache::exists(&base.path) {
-            let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
-            BaseCache::create(&base.path, manifest.blocks)?;
-        }
-        Ok(Some(Arc::new(BaseCache::open(&base.path, Some(origin))?)))
+        Ok(Some(Arc::new(base.open(&world.store)?)))
     }
 
     /// Opens the disk as this host has it, or as the store has it, or makes a new one: whichever is first.

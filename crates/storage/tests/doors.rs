@@ -8,8 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 
-use storage::disk::Disk;
+use storage::StorageError;
+use storage::disk::{Below, Disk};
+use storage::door::image::{self, ImageDevice};
 use storage::door::{DiskDevice, fuse, nbd};
 
 use support::{Host, Pattern, block, read};
@@ -35,7 +39,7 @@ fn a_file_of_the_kernel_is_the_disk() {
     }
     let host = Host::new();
     let disk = Arc::new(host.create(50_000, Some(Arc::new(Pattern(1000)))));
-    let connection = fuse::connect().unwrap();
+    let connection = fuse::connect(fuse::Use::Disk).unwrap();
     std::thread::scope(|scope| {
         let channel = connection.channel.try_clone().unwrap();
         let channel = Arc::new(channel);
@@ -72,6 +76,82 @@ fn a_file_of_the_kernel_is_the_disk() {
         rustix::fs::fallocate(&direct, flags, 4096 * 2000, 4096 * 3).unwrap();
         assert_eq!(read(&disk, 2001), [0; 4096]);
         drop((direct, file));
+    });
+}
+
+/// An image that cannot be read at first, and that counts how often it is.
+struct Reluctant {
+    fails: AtomicU32,
+    reads: AtomicU32,
+}
+
+impl Below for Reluctant {
+    fn blocks(&self) -> u32 {
+        1000
+    }
+
+    fn read(&self, first: u32, buffer: &mut [u8]) -> storage::Result<()> {
+        if (first..first + (buffer.len() / 4096) as u32).contains(&9) {
+            let left = self
+                .fails
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                });
+            if left.is_ok() {
+                return Err(StorageError::Missing("it".to_owned()));
+            }
+        }
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Pattern(1000).read(first, buffer)
+    }
+
+    fn zeros(&self, _first: u32, _most: u32) -> storage::Result<u32> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn an_image_is_read_through_the_page_cache_and_what_cannot_be_read_yet_is_waited_for() {
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new("/dev/fuse").exists() {
+        eprintln!("not run: it takes root and /dev/fuse");
+        return;
+    }
+    let reluctant = Arc::new(Reluctant {
+        fails: AtomicU32::new(2),
+        reads: AtomicU32::new(0),
+    });
+    let (tell, told) = channel();
+    let report = Box::new(move |error: Option<&StorageError>| {
+        let _ = tell.send(error.is_some());
+    });
+    let device = Arc::new(ImageDevice::new(reluctant.clone(), 1000 * 4096, report));
+    let connection = fuse::connect(fuse::Use::Image).unwrap();
+    std::thread::scope(|scope| {
+        let served = Arc::new(connection.channel.try_clone().unwrap());
+        // One is enough: who waits holds none.
+        let (channel, serving) = (served.clone(), device.clone());
+        scope.spawn(move || image::serve(&channel, &serving).unwrap());
+        let file = connection.open().unwrap();
+        drop((connection, served));
+        let waits = {
+            let file = file.try_clone().unwrap();
+            scope.spawn(move || {
+                let mut found = [0; 4096];
+                file.read_exact_at(&mut found, 9 * 4096).unwrap();
+                found
+            })
+        };
+        assert!(told.recv().unwrap());
+        let mut found = [0; 4096];
+        file.read_exact_at(&mut found, 700 * 4096).unwrap();
+        assert_eq!(found, [700_u32 as u8 | 1; 4096]);
+        assert_eq!(waits.join().unwrap(), [9; 4096]);
+        assert!(told.iter().any(|trouble| !trouble));
+        let reads = reluctant.reads.load(Ordering::Relaxed);
+        file.read_exact_at(&mut found, 700 * 4096).unwrap();
+        assert_eq!(reluctant.reads.load(Ordering::Relaxed), reads);
+        assert!(file.write_all_at(&[1], 0).is_err());
+        drop(file);
     });
 }
 

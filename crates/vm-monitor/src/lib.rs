@@ -23,13 +23,16 @@
 //!
 //! - [`spec`]: what stands in `spec.json`.
 //! - [`folder`]: the files above, for both sides.
+//! - [`sleep`]: a machine at one moment, in the store, while it runs or when it is to end; [`capture`] is the process that
+//!   writes its memory.
 //! - [`spawn()`]: starts a monitor, for the host agent; [`run()`] is the monitor itself.
 //!
-//! Tested with a small agent as a plain process (`tests/monitor.rs`), and with real VMs (`tests/real_vm.rs`,
-//! which needs `ROOST_IMAGES`).
+//! Tested with a small agent as a plain process (`tests/monitor.rs`), and with real VMs (`tests/real_vm.rs` and
+//! `tests/sleep.rs`, which need `ROOST_IMAGES`).
 
 mod agent;
 mod bounded_file;
+pub mod capture;
 mod console;
 mod disk;
 pub mod folder;
@@ -39,6 +42,7 @@ mod pipe;
 mod relay;
 mod run;
 mod server;
+pub mod sleep;
 mod spawn;
 pub mod spec;
 mod state;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use disk_server::{Door, ServerSpec, Status, Supervisor};
+use disk_server::{Door, ServerSpec, Serves, Status, Supervisor};
 use microvm::driver::{Booted, Driver, Exit, PauseReason, Vm, VmError, VmEvent};
 use microvm::process::Process;
 use microvm::qemu::{Qemu, ServedDisk};
@@ -160,7 +160,8 @@ async fn serve_disk(
     // As this process was started, also when the file has been replaced since.
     let program = Path::new("/proc/self/exe");
     let owner = spec.vm.jail.user;
-    let served = Supervisor::start(program, &folder.disk(), folder.path(), owner).await?;
+    let served =
+        Supervisor::start(program, Serves::Disk, &folder.disk(), folder.path(), owner).await?;
     Ok(Some(served))
 }
 
@@ -191,6 +192,7 @@ fn boot(
                 Door::File(file) => ServedDisk::File(file),
                 Door::Nbd(socket) => ServedDisk::Nbd(socket),
             }),
+            wake: None,
         }
         .boot()?),
         DriverSpec::Process(_) if !allow_process_driver => Err(RunError::ProcessDriverRefused),
@@ -304,7 +306,7 @@ impl Owner {
     fn event(&mut self, event: VmEvent) {
         tracing::info!(?event, "VM");
         match event {
-            VmEvent::Started => self.step("vmm"),
+            VmEvent::Started | VmEvent::Loaded => self.step("vmm"),
             VmEvent::Paused(reason) => self.state.paused = Some(reason),
             VmEvent::Resumed => self.state.paused = None,
             VmEvent::Exited(_) => unreachable!("the loop ends with it"),

@@ -164,7 +164,8 @@ impl Template {
         let mut words = self.words.iter().peekable();
         let mut out = Vec::new();
         while let Some(word) = words.next() {
-            if word == "-add-fd" {
+            // What is preloaded is of no use to it.
+            if word == "-add-fd" || word == "--preload" {
                 words.next();
             } else if word.starts_with("socket,id=") {
                 let id = word.split([',', '=']).nth(2).unwrap_or_default();
@@ -276,6 +277,9 @@ mod tests {
     #[test]
     fn what_was_inherited_is_replaced() {
         let words = [
+            "ld.so",
+            "--preload",
+            "/proc/self/fd/4",
             "qemu",
             "-chardev",
             "socket,id=bulk,fd=7",
@@ -294,6 +298,7 @@ mod tests {
             base: "/base".into(),
         };
         let expected = [
+            "ld.so",
             "qemu",
             "-chardev",
             "socket,id=bulk,path=/f/bulk,server=on,wait=off",

@@ -100,8 +100,8 @@ pub struct Door {
 
 impl Door {
     pub fn open(disk: &Arc<Disk>) -> anyhow::Result<Self> {
-        let connection =
-            fuse::connect().context("a file of the kernel's takes root and /dev/fuse")?;
+        let connection = fuse::connect(fuse::Use::Disk)
+            .context("a file of the kernel's takes root and /dev/fuse")?;
         let channel = Arc::new(connection.channel.try_clone()?);
         let mut threads = Vec::new();
         for _ in 0..DOOR_THREADS {

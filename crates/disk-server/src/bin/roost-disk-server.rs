@@ -10,6 +10,9 @@ fn main() -> anyhow::Result<()> {
         [command, flag, spec] if command == "disk-server" && flag == "--spec" => {
             Ok(disk_server::run(Path::new(spec))?)
         }
-        _ => bail!("usage: roost-disk-server disk-server --spec FILE"),
+        [command, flag, spec] if command == "memory-server" && flag == "--spec" => {
+            Ok(disk_server::memory::run(Path::new(spec))?)
+        }
+        _ => bail!("usage: roost-disk-server disk-server|memory-server --spec FILE"),
     }
 }

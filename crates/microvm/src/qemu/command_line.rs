@@ -13,6 +13,9 @@ use crate::spec::{Accelerator, MAC_ADDRESS, QemuSpec, VmSpec};
 /// what it fills is memory of the host beside the guest's RAM.
 const TRANSLATION_CACHE_MIB: u32 = 64;
 
+/// Number of the set of descriptors in which QEMU finds where to write the state of its devices; 1 is the disk's.
+pub const DEVICE_STATE: u32 = 2;
+
 /// Arguments of `qemu-system-x86_64` for machine version 1.
 pub fn arguments(name: &str, spec: &VmSpec, qemu: &QemuSpec, open: &Descriptors) -> Vec<String> {
     let mut line = Line(Vec::new());
@@ -42,14 +45,30 @@ pub fn arguments(name: &str, spec: &VmSpec, qemu: &QemuSpec, open: &Descriptors)
     line.add("-smp", spec.vcpus.to_string());
     line.add("-m", format!("{}M", spec.memory_mib));
     // Private to this VMM; the name is what a snapshot knows it by.
+    let memory = format!("id=ram0,size={}M", spec.memory_mib);
+    match &open.wake {
+        None => {
+            line.add("-object", format!("memory-backend-ram,{memory}"));
+            line.add("-kernel", open.path(&open.kernel));
+            line.add("-initrd", open.path(&open.initramfs));
+            line.add("-append", kernel_command_line(qemu));
+        }
+        Some(wake) => {
+            let image = open.path(&wake.image);
+            line.add(
+                "-object",
+                format!("memory-backend-file,{memory},mem-path={image},share=off"),
+            );
+            line.add("-incoming", "defer");
+            line.0.push("-S".to_owned());
+        }
+    }
+    // What is saved are devices alone, without what a migration says of itself.
+    line.add("-global", "migration.send-configuration=off");
     line.add(
-        "-object",
-        format!("memory-backend-ram,id=ram0,size={}M", spec.memory_mib),
+        "-add-fd",
+        format!("fd={},set={DEVICE_STATE}", open.device_state.as_raw_fd()),
     );
-
-    line.add("-kernel", open.path(&open.kernel));
-    line.add("-initrd", open.path(&open.initramfs));
-    line.add("-append", kernel_command_line(qemu));
 
     line.add("-chardev", socket("qmp", open.qmp.as_raw_fd()));
     line.add("-mon", "chardev=qmp,mode=control");

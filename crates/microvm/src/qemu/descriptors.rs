@@ -1,16 +1,16 @@
 //! Everything that QEMU is given open: it runs as somebody who may open none of it by name.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 
 use crate::driver::BootError;
-use crate::qemu::ServedDisk;
+use crate::qemu::{ServedDisk, Wake};
 use crate::spec::{DiskSource, Jail, NetworkSpec, QemuSpec, VmSpec};
 use crate::sys;
 use crate::vmm_store;
@@ -31,6 +31,20 @@ pub struct Descriptors {
     pub console: UnixStream,
     pub interactive: UnixStream,
     pub bulk: UnixStream,
+    /// What is preloaded, see `shim/shim.rs`, and where it tells of the guest's memory.
+    pub shim: File,
+    pub memory: UnixStream,
+    /// Where the state of the devices is written, when somebody asks for it.
+    pub device_state: File,
+    pub wake: Option<OpenWake>,
+}
+
+/// What a machine that slept goes on from.
+#[derive(Debug)]
+pub struct OpenWake {
+    /// Shows the guest's memory.
+    pub image: File,
+    pub device_state: File,
 }
 
 /// The root disk.
@@ -62,19 +76,52 @@ pub struct OurEnds {
     pub console: UnixStream,
     pub interactive: UnixStream,
     pub bulk: UnixStream,
+    pub memory: UnixStream,
+    pub device_state: DeviceState,
 }
+
+/// Ours of the file that QEMU writes the state of the devices to.
+#[derive(Debug)]
+pub struct DeviceState {
+    /// The same open file as QEMU's: both have one position.
+    writer: File,
+    reader: File,
+}
+
+impl DeviceState {
+    /// Before it is written.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.writer.set_len(0)?;
+        self.writer.rewind()
+    }
+
+    pub fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut state = Vec::new();
+        self.reader.rewind()?;
+        self.reader.read_to_end(&mut state)?;
+        Ok(state)
+    }
+}
+
+/// What is preloaded.
+const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shim.so"));
 
 impl Descriptors {
     pub fn open(
         spec: &VmSpec,
         qemu: &QemuSpec,
         served: Option<&ServedDisk>,
+        wake: Option<&Wake>,
     ) -> Result<(Self, OurEnds), BootError> {
         let vmm = vmm_store::Layout::of(&qemu.vmm);
         let (qmp, our_qmp) = pair()?;
         let (console, our_console) = pair()?;
         let (interactive, our_interactive) = pair()?;
         let (bulk, our_bulk) = pair()?;
+        let (memory, our_memory) = pair()?;
+        let reader = in_memory("device-state", &[])?;
+        // QEMU looks for one that can be written, and only that.
+        let writer = File::options().write(true).open(path_of(&reader))?;
         let theirs = Self {
             loader: read("the VMM's loader", &vmm.loader)?,
             libraries: read("the VMM's libraries", &vmm.libraries)?,
@@ -89,19 +136,25 @@ impl Descriptors {
             console,
             interactive,
             bulk,
+            shim: in_memory("shim", SHIM)?,
+            memory,
+            device_state: writer.try_clone()?,
+            wake: wake.map(OpenWake::open).transpose()?,
         };
         let ours = OurEnds {
             qmp: our_qmp,
             console: our_console,
             interactive: our_interactive,
             bulk: our_bulk,
+            memory: our_memory,
+            device_state: DeviceState { writer, reader },
         };
         Ok((theirs, ours))
     }
 
     /// A name under which the child can open again what it has open already.
     pub fn path(&self, descriptor: &impl AsRawFd) -> String {
-        format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+        path_of(descriptor)
     }
 
     pub fn numbers(&self) -> Vec<RawFd> {
@@ -113,9 +166,20 @@ impl Descriptors {
             &self.modules,
             &self.kernel,
             &self.initramfs,
+            &self.shim,
+            &self.device_state,
         ];
-        let sockets = [&self.qmp, &self.console, &self.interactive, &self.bulk];
-        let files = files.into_iter().chain(&self.tap).map(AsRawFd::as_raw_fd);
+        let sockets = [
+            &self.qmp,
+            &self.console,
+            &self.interactive,
+            &self.bulk,
+            &self.memory,
+        ];
+        let wake = self.wake.iter();
+        let wake = wake.flat_map(|wake| [&wake.image, &wake.device_state]);
+        let files = files.into_iter().chain(&self.tap).chain(wake);
+        let files = files.map(AsRawFd::as_raw_fd);
         files
             .chain([self.disk.as_raw_fd()])
             .chain(sockets.into_iter().map(AsRawFd::as_raw_fd))
@@ -145,6 +209,27 @@ pub fn confinement(jail: &Jail, inherited: Vec<RawFd>) -> Result<sys::Confinemen
         identity: jail.user.map(|user| (user, jail.group.unwrap_or(user))),
         inherited,
     })
+}
+
+impl OpenWake {
+    fn open(wake: &Wake) -> io::Result<Self> {
+        Ok(Self {
+            image: wake.image.try_clone()?,
+            device_state: in_memory("device-state", &wake.device_state)?,
+        })
+    }
+}
+
+/// A file that lies nowhere, to be read from its begin.
+fn in_memory(name: &str, content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn path_of(descriptor: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 
 fn pair() -> io::Result<(UnixStream, UnixStream)> {

@@ -11,7 +11,7 @@ use crate::error::{Result, StorageError};
 use crate::index::{Index, Place};
 
 /// Frames that are fetched at once when an image is read from front to back: what one fetch holds in memory stays small.
-const MOST_FRAMES: u32 = 32;
+pub(super) const MOST_FRAMES: u32 = 32;
 /// Blocks that are on their way before a reader who goes on and on.
 const AHEAD: u32 = 2048;
 /// A read that begins so many blocks after the last one still goes on from it.

@@ -1,7 +1,7 @@
 //! Sending: groups of the log become packs in the store, and then a version of the disk names them.
 
 use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::batch::{Batch, Next};
 use super::format::{GroupUse, Position, Told, entry_of};
@@ -12,6 +12,7 @@ use crate::error::{During, Result, StorageError};
 use crate::index::Place;
 use crate::manifest::{LogPosition, Manifest, Point};
 use crate::pack::{DISK_FRAME, PACK_BLOCKS, PackContents, PackWriter};
+use crate::parallel;
 use crate::planted::{self, Bug};
 
 /// Blocks that go into one version, give or take a group. What is written again and again is sent once for each
@@ -262,7 +263,12 @@ impl Disk {
         let parts: Vec<&[Next]> = changes.chunks(PACK_BLOCKS).collect();
         let mut packs = Vec::new();
         let mut lost = Vec::new();
-        for made in self.store_packs(batch, &parts)? {
+        // Whoever reads and writes goes before.
+        let threads = self.world.threads;
+        let made = parallel::each(threads, &parts, go_behind, |part| {
+            self.store_pack(batch, part)
+        })?;
+        for made in made {
             packs.extend(made.contents);
             lost.extend(made.lost);
         }
@@ -295,41 +301,6 @@ impl Disk {
             self.state_mut().committed = end;
         }
         self.commit_noted(background)
-    }
-
-    /// Makes and stores packs, some beside each other, on threads that whoever reads and writes goes before.
-    fn store_packs(&self, batch: &Batch, parts: &[&[Next]]) -> Result<Vec<Made>> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<Vec<(usize, Made)>> {
-            let mut made = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(number) else {
-                    return Ok(made);
-                };
-                made.push((number, self.store_pack(batch, part)?));
-            }
-        };
-        let threads = self.world.threads.min(parts.len());
-        let mut made = if self.world.threads == 1 {
-            work()?
-        } else {
-            let in_background = || {
-                go_behind();
-                work()
-            };
-            std::thread::scope(|scope| {
-                let all: Vec<_> = (0..threads).map(|_| scope.spawn(in_background)).collect();
-                let mut made = Vec::new();
-                for one in all {
-                    let joined = one.join();
-                    made.extend(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-                }
-                Ok::<_, StorageError>(made)
-            })?
-        };
-        made.sort_unstable_by_key(|(number, _)| *number);
-        Ok(made.into_iter().map(|(_, made)| made).collect())
     }
 
     fn store_pack(&self, batch: &Batch, changes: &[Next]) -> Result<Made> {

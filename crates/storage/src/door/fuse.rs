@@ -1,5 +1,5 @@
 //! One regular file that the kernel asks us about, by the FUSE protocol (`include/uapi/linux/fuse.h`, 7.31
-//! and later), read and written without the page cache.
+//! and later): a disk, read and written without the page cache, or an image that never changes, read through it.
 //!
 //! Written here and not with a library: it is a dozen requests on one file, and none of the libraries can
 //! take over a connection whose server has died. [`connect`] makes the connection, which lives as long as its
@@ -57,10 +57,21 @@ const INIT_EXT: u64 = 1 << 30;
 /// Requests that are sent again say so in their id.
 const HAS_RESEND: u64 = 1 << 39;
 const OPEN_DIRECT: u32 = 1 << 0;
+const OPEN_KEEP_CACHE: u32 = 1 << 1;
 const OPEN_PARALLEL_WRITES: u32 = 1 << 6;
 const NOTIFY_RESEND: i32 = 7;
 const PUNCH_HOLE: u32 = 2;
 const ZERO_RANGE: u32 = 16;
+
+/// Bytes that the kernel reads on when an image is read from front to back.
+const READ_AHEAD: u32 = 64 << 10;
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Disk,
+    Image,
+}
 
 /// A file of the kernel's and the connection over which the kernel asks what is in it.
 #[derive(Debug)]
@@ -68,14 +79,21 @@ pub struct Connection {
     /// Lives as long as this is open anywhere: [`serve`] answers on it.
     pub channel: File,
     mount: OwnedFd,
+    is_for: Use,
 }
 
 /// Makes a file that lies in no folder, so that nothing is left of it whoever dies. Needs root's rights.
-pub fn connect() -> io::Result<Connection> {
+pub fn connect(is_for: Use) -> io::Result<Connection> {
     let channel = File::options().read(true).write(true).open("/dev/fuse")?;
     let system = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let options = [
-        ("source", "roost-disk".to_owned()),
+        (
+            "source",
+            match is_for {
+                Use::Disk => "roost-disk".to_owned(),
+                Use::Image => "roost-image".to_owned(),
+            },
+        ),
         ("fd", channel.as_raw_fd().to_string()),
         ("rootmode", "100600".to_owned()),
         ("user_id", "0".to_owned()),
@@ -92,19 +110,24 @@ pub fn connect() -> io::Result<Connection> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_NOATIME;
     let mount = fsmount(system.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    Ok(Connection { channel, mount })
+    Ok(Connection {
+        channel,
+        mount,
+        is_for,
+    })
 }
 
 impl Connection {
-    /// Opens the file, to be read and written without the page cache. Waits until somebody [`serve`]s. Whoever
-    /// is given it needs no right of his own; once it is closed everywhere, and this dropped, serving ends.
+    /// Opens the file. Waits until somebody [`serve`]s. Whoever is given it needs no right of his own; once it is closed everywhere, and this dropped, serving ends.
     pub fn open(&self) -> io::Result<File> {
         let path = format!("/proc/self/fd/{}", self.mount.as_raw_fd());
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(OFlags::DIRECT.bits() as i32)
-            .open(path)?;
+        let mut options = File::options();
+        options.read(true);
+        if self.is_for == Use::Disk {
+            options.write(true);
+            options.custom_flags(OFlags::DIRECT.bits() as i32);
+        }
+        let file = options.open(path)?;
         // Closing asks the server, until it once answers that it does not care. A process that has the file open and
         // starts a successor closes it between fork and exec, and would wait for what it is about to start.
         drop(file.try_clone()?);
@@ -121,6 +144,15 @@ pub fn resend(connection: &File) -> io::Result<()> {
 /// Answers requests until the file is closed everywhere. Several threads call it on one
 /// connection.
 pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
+    let read = |_, offset, data: &mut [u8]| Some(patient_read(device, offset, data));
+    converse(connection, device, &read)
+}
+
+/// Reads into a request's room: its number, and from which byte on. `None`: it is answered later.
+pub(super) type Read<'a> = dyn Fn(u64, u64, &mut [u8]) -> Option<crate::Result<()>> + 'a;
+
+/// The same, with a way to read of the caller's own.
+pub(super) fn converse(connection: &File, device: &dyn Device, read: &Read<'_>) -> io::Result<()> {
     crate::sys::answer_quickly();
     let mut buffer = Buffer::new();
     loop {
@@ -146,12 +178,17 @@ pub fn serve(connection: &File, device: &dyn Device) -> io::Result<()> {
             Answer::Body(body) => reply(connection, unique, 0, &body),
             Answer::Data { offset, length } => {
                 let data = &mut buffer.data()[..length];
-                match patient_read(device, offset, data) {
-                    Ok(()) => reply(connection, unique, 0, data),
-                    Err(error) => reply(connection, unique, -errno(&error), &[]),
+                match read(unique, offset, data) {
+                    Some(Ok(())) => reply(connection, unique, 0, data),
+                    Some(Err(error)) => reply(connection, unique, -errno(&error), &[]),
+                    None => Ok(()),
                 }
             }
             Answer::Error(error) => reply(connection, unique, -error, &[]),
+            Answer::Interrupted(waiting) => {
+                let interrupted = rustix::io::Errno::INTR.raw_os_error();
+                reply(connection, waiting, -interrupted, &[])
+            }
         };
         match sent {
             Ok(()) => {}
@@ -194,7 +231,7 @@ impl Buffer {
     }
 }
 
-fn reply(connection: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
+pub(super) fn reply(connection: &File, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
     let mut header = [0; OUT_HEADER];
     header[..4].copy_from_slice(&((OUT_HEADER + body.len()) as u32).to_le_bytes());
     header[4..8].copy_from_slice(&error.to_le_bytes());
@@ -242,6 +279,8 @@ enum Answer {
         length: usize,
     },
     Error(i32),
+    /// Of the request of this number, which was waiting.
+    Interrupted(u64),
 }
 
 fn answer(request: &Request<'_>, device: &dyn Device) -> Answer {
@@ -252,15 +291,22 @@ fn answer(request: &Request<'_>, device: &dyn Device) -> Answer {
     };
     let body = request.body;
     match request.opcode {
-        opcode::INIT => initialise(body).map_or(malformed, Answer::Body),
-        opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => Answer::None,
+        opcode::INIT => initialise(body, device.is_for()).map_or(malformed, Answer::Body),
+        opcode::FORGET | opcode::BATCH_FORGET => Answer::None,
+        opcode::INTERRUPT => match long(body, 0) {
+            Some(waiting) if device.gives_up(waiting) => Answer::Interrupted(waiting),
+            _ => Answer::None,
+        },
         opcode::DESTROY | opcode::RELEASE => Answer::Body(Vec::new()),
         // See Connection::open.
         opcode::FLUSH => Answer::Error(rustix::io::Errno::NOSYS.raw_os_error()),
         opcode::GETATTR | opcode::SETATTR => Answer::Body(attributes(device.size())),
         opcode::OPEN => {
             let mut opened = vec![0; 16];
-            let flags = OPEN_DIRECT | OPEN_PARALLEL_WRITES;
+            let flags = match device.is_for() {
+                Use::Disk => OPEN_DIRECT | OPEN_PARALLEL_WRITES,
+                Use::Image => OPEN_KEEP_CACHE,
+            };
             opened[8..12].copy_from_slice(&flags.to_le_bytes());
             Answer::Body(opened)
         }
@@ -303,7 +349,7 @@ fn answer(request: &Request<'_>, device: &dyn Device) -> Answer {
 }
 
 /// Agrees on what both sides can do.
-fn initialise(body: &[u8]) -> Option<Vec<u8>> {
+fn initialise(body: &[u8], is_for: Use) -> Option<Vec<u8>> {
     let (major, minor) = (word(body, 0)?, word(body, 4)?);
     let offered = u64::from(word(body, 12)?) | (u64::from(word(body, 16).unwrap_or(0)) << 32);
     if major != 7 || minor < 31 {
@@ -314,7 +360,12 @@ fn initialise(body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(&7u32.to_le_bytes());
     out.extend_from_slice(&minor.min(MINOR).to_le_bytes());
-    out.extend_from_slice(&0u32.to_le_bytes()); // no read-ahead: the page cache is not used
+    let read_ahead = match is_for {
+        // The page cache is not used.
+        Use::Disk => 0,
+        Use::Image => READ_AHEAD,
+    };
+    out.extend_from_slice(&read_ahead.to_le_bytes());
     out.extend_from_slice(&(flags as u32).to_le_bytes());
     out.extend_from_slice(&MAX_BACKGROUND.to_le_bytes());
     out.extend_from_slice(&CONGESTION.to_le_bytes());

@@ -14,6 +14,12 @@ fn main() -> anyhow::Result<()> {
         [command, flag, spec] if command == "disk-server" && flag == "--spec" => {
             Ok(disk_server::run(Path::new(spec))?)
         }
+        [command, flag, spec] if command == "memory-server" && flag == "--spec" => {
+            Ok(disk_server::memory::run(Path::new(spec))?)
+        }
+        [command, flag, spec] if command == "memory-writer" && flag == "--spec" => {
+            Ok(vm_monitor::capture::run(Path::new(spec))?)
+        }
         _ => bail!("usage: roost-vm-monitor vm-monitor --dir DIR"),
     }
 }
