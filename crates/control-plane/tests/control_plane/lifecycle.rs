@@ -486,10 +486,7 @@ async fn what_happens_on_the_host_is_seen() {
     api.until("one", |found| found.state == WorkspaceState::Stopped)
         .await;
     // The disk is lost: said, and not replaced in silence.
-    world.host.state().machines.clear();
-    running.control.directory().touch(&made.id);
-    let lost: Workspace = api.post("/api/v1/workspaces/one/start", json!({})).await;
-    assert_eq!(lost.state, WorkspaceState::Queued);
+    world.host.show(&made.id, Observed::Absent);
     let lost = api
         .until("one", |found| found.state == WorkspaceState::Failed)
         .await;
