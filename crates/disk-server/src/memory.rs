@@ -2,7 +2,7 @@
 //! and all of it to this host within a minute, so that what is damaged is found then and not hours later.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn serve(
         let (channel, device) = (channel.clone(), device.clone());
         move || image::serve(&channel, &device)
     });
-    stay(monitor);
+    stay();
     monitor.say(&Said::Ready);
     let goes_on = Arc::new(AtomicBool::new(true));
     let filler = {
@@ -72,14 +72,14 @@ fn serve(
         std::thread::spawn(move || fill(&image, &monitor, &goes_on))
     };
     // Nothing is ever asked.
-    let _ = io::copy(&mut control.by_ref(), &mut io::sink());
+    let _ = io::copy(&mut control, &mut io::sink());
     goes_on.store(false, Ordering::Relaxed);
     let _ = filler.join();
     Ok(())
 }
 
 /// Whoever serves memory must not wait for its own. Where it may not be locked, things are as they were.
-fn stay(_monitor: &Monitor) {
+fn stay() {
     let all = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::ONFAULT;
     if let Err(error) = rustix::mm::mlockall(all) {
         tracing::info!(%error, "memory is not locked");

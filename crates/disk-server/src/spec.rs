@@ -58,11 +58,13 @@ impl MemorySpec {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+/// Reads what [`write`] wrote.
+pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
-fn write<T: Serialize>(spec: &T, path: &Path) -> io::Result<()> {
+/// Writes a file that nobody else may read, in the place of the one before, in one step.
+pub fn write<T: Serialize>(spec: &T, path: &Path) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut file = File::options()
         .create(true)

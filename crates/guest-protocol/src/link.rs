@@ -3,9 +3,10 @@
 //! A virtio-serial port has no connections: bytes of an earlier life may still be in it, on either side
 //! (after a restart of the monitor, or a restore of the VM). So each side first sends a preface with a nonce
 //! of its own, answers the other's with that nonce in `seen`, and throws away everything before the
-//! preface in which it is seen itself. A guest that woke in the midst of a frame of its old link takes what comes for the
-//! rest of that: a host that hears nothing sends enough prefaces to fill any frame, which end the old link. What follows is yamux (the host is its client), which gives each
-//! stream its own window, so that one that nobody reads holds up no other.
+//! preface in which it is seen itself. A guest that woke in the midst of a frame of its old link takes what comes
+//! for the rest of that: a host that hears nothing sends enough prefaces to fill any frame, which end the old link.
+//! What follows is yamux (the host is its client), which gives each stream its own window, so that one that nobody
+//! reads holds up no other.
 //!
 //! ```text
 //! preface, 44 bytes: "ROOSTLK1" | u32 BE generation | own nonce (16) | seen nonce (16, zero: none yet)
@@ -120,18 +121,7 @@ async fn greet(
                         writer.flush().await
                     };
                     // Nobody may take it before there is an answer.
-                    tokio::pin!(sending);
-                    tokio::select! {
-                        first = &mut reading => {
-                            let first = first?;
-                            sending.await?;
-                            first
-                        }
-                        sent = &mut sending => {
-                            sent?;
-                            reading.await?
-                        }
-                    }
+                    tokio::try_join!(sending, reading)?.1
                 }
             },
             None => reading.await?,

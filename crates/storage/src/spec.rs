@@ -56,11 +56,7 @@ pub struct BaseSpec {
 impl BaseSpec {
     /// Opens the host's cache of it, which is made if there is none.
     pub fn open(&self, store: &Store) -> Result<BaseCache> {
-        let origin = Origin {
-            store: store.clone(),
-            keys: self.keys.clone(),
-            version: self.version.clone(),
-        };
+        let origin = Origin::new(store, &self.keys, self.version.clone());
         if !BaseCache::exists(&self.path) {
             let (_, manifest) = origin.store.manifest(&origin.keys, &origin.version)?;
             BaseCache::create(&self.path, manifest.blocks)?;

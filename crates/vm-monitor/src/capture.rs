@@ -112,8 +112,7 @@ fn capture(
     teller: &Teller,
 ) -> std::result::Result<(), CaptureError> {
     let memory = GuestMemory::receive(control)?;
-    let spec: CaptureSpec =
-        serde_json::from_slice(&std::fs::read(spec)?).map_err(io::Error::from)?;
+    let spec: CaptureSpec = disk_server::spec::read(spec)?;
     let runtime = spec
         .store
         .is_remote()

@@ -4,9 +4,8 @@
 //! While it goes on, what has changed is stored before, as often as that leaves less to do, so that it stands still for
 //! what has changed in the last moments alone. After any failure it goes on.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -147,7 +146,7 @@ struct Writer {
 impl Writer {
     async fn start(machine: &Machine<'_>, spec: &CaptureSpec) -> io::Result<Self> {
         let path = machine.folder.join("capture.json");
-        write_spec(&path, spec)?;
+        disk_server::spec::write(spec, &path)?;
         let memory = machine.vm.memory().await.map_err(io::Error::other)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         memory.pass_on(&ours)?;
@@ -219,14 +218,4 @@ impl Writer {
             other => Err(format!("unexpected: {other:?}")),
         }
     }
-}
-
-fn write_spec(path: &Path, spec: &CaptureSpec) -> io::Result<()> {
-    let mut file = std::fs::File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&serde_json::to_vec(spec)?)
 }
