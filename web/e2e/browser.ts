@@ -30,7 +30,7 @@ export async function openBrowser(dark = false): Promise<Tab> {
     const { protocol, host } = new URL(request.url())
     if (/^(https?|wss?):$/.test(protocol)) origins.add(host)
   })
-  context.on('weberror', (error) => errors.push(`thrown: ${error.error()}`))
+  context.on('weberror', (event) => errors.push(`thrown: ${event.error().stack ?? event.error()}`))
   context.on('console', (message) => {
     // What the browser itself says about an answer is told by the answer.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load'))

