@@ -78,8 +78,9 @@ pub fn chore(
 fn has_to_send(figures: &Figures, policy: &Policy, quiet: bool) -> bool {
     let old = figures.age_ms >= policy.send_after.as_millis() as u64;
     let much = figures.unsent >= policy.send_bytes;
-    // What nobody flushed goes too, once nothing comes after it.
-    figures.age_ms > 0 && (old || much) || quiet && figures.unsent > 0
+    // What nobody flushed goes too, once nothing comes after it, or long before whoever writes is slowed down for it.
+    let too_much = figures.unsent >= policy.backlog_bytes / 4;
+    figures.age_ms > 0 && (old || much) || too_much || quiet && figures.unsent > 0
 }
 
 fn tidying(figures: &Figures, policy: &Policy, quiet: bool) -> Option<Chore> {
@@ -194,6 +195,11 @@ mod tests {
         let unflushed = Figures { age_ms: 0, ..fresh };
         assert_eq!(chore(&unflushed, &policy, false, None), None);
         assert_eq!(chore(&unflushed, &policy, true, None), Some(Chore::Send));
+        let heap = Figures {
+            unsent: policy.backlog_bytes / 4,
+            ..unflushed
+        };
+        assert_eq!(chore(&heap, &policy, false, None), Some(Chore::Send));
         let old = Figures {
             age_ms: 2000,
             tail: 513 * MIB,

@@ -16,8 +16,9 @@ use crate::parallel;
 use crate::planted::{self, Bug};
 
 /// Blocks that go into one version, give or take a group. What is written again and again is sent once for each
-/// version, so that few versions are less work; and what is held in memory for one, 40 bytes a block, stays small.
-const BATCH: usize = 128 * PACK_BLOCKS;
+/// version, so that few versions are less work: half a GiB that somebody writes over and over makes one. What is held in
+/// memory for one, 40 bytes a block, stays small.
+const BATCH: usize = 160 * PACK_BLOCKS;
 /// Niceness of threads that make packs: beside a guest that takes every processor they still get a share.
 const BEHIND: i32 = 5;
 /// Blocks that are read from the log at once.
