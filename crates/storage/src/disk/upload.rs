@@ -19,8 +19,12 @@ use crate::planted::{self, Bug};
 /// version, so that few versions are less work: half a GiB that somebody writes over and over makes one. What is held in
 /// memory for one, 40 bytes a block, stays small.
 const BATCH: usize = 160 * PACK_BLOCKS;
-/// Niceness of threads that make packs: beside a guest that takes every processor they still get a share.
-const BEHIND: i32 = 5;
+/// Niceness of threads that make packs: whoever reads and writes goes before.
+const BEHIND: i32 = 12;
+/// Of those that are late: beside a guest that takes every processor they get their share.
+const LATE: i32 = 5;
+/// Since the oldest flush that the store does not have.
+const LATE_AFTER_MS: u64 = 4000;
 /// Blocks that are read from the log at once.
 const READ: usize = 64;
 
@@ -264,8 +268,9 @@ impl Disk {
         let parts: Vec<&[Next]> = changes.chunks(PACK_BLOCKS).collect();
         let mut packs = Vec::new();
         let mut lost = Vec::new();
-        // Whoever reads and writes goes before.
         let threads = self.world.threads;
+        let is_late = self.figures().age_ms >= LATE_AFTER_MS;
+        let go_behind = if is_late { late } else { behind };
         let made = parallel::each(threads, &parts, go_behind, |part| {
             self.store_pack(batch, part)
         })?;
@@ -489,11 +494,19 @@ impl Disk {
     }
 }
 
+fn behind() {
+    go_behind(BEHIND);
+}
+
+fn late() {
+    go_behind(LATE);
+}
+
 /// The calling thread runs when nobody else wants to, more or less: whoever waits for the disk is not to wait for what
 /// nobody waits for. It stays so.
-fn go_behind() {
+fn go_behind(nice: i32) {
     // Of Linux this is the calling thread's alone. Without it, things are as they were.
-    let _ = rustix::process::setpriority_process(None, BEHIND);
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// A stored pack, and blocks that could not be put into it.
